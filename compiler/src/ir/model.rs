@@ -1,0 +1,194 @@
+//! The graph: nodes in topological order over a table of tensors.
+
+use crate::ir::{Array, Elem, Range};
+use crate::ops::Op;
+
+/// A network.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The graph's name in the ONNX file, or the file's stem.
+    pub name: String,
+    /// Indexed by [`TensorId`]. Passes may leave tensors that nothing uses.
+    pub tensors: Vec<Tensor>,
+    /// In topological order: a node follows the producers of its inputs.
+    pub nodes: Vec<Node>,
+    /// Given by the caller, in the order of the ONNX graph; constants are not among them.
+    pub inputs: Vec<TensorId>,
+    /// Handed to the caller, in the order of the ONNX graph.
+    pub outputs: Vec<TensorId>,
+}
+
+/// Names a tensor of one model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub u32);
+
+/// Shape and element type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Type {
+    /// Extent of each axis, all known.
+    pub shape: Vec<usize>,
+    /// What the elements are.
+    pub elem: Elem,
+}
+
+/// A value that flows between nodes, or a constant.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// The name in the ONNX file, or one derived from it; unique in the model.
+    pub name: String,
+    /// Shape and element type.
+    pub ty: Type,
+    /// The elements, if they are known at compile time.
+    pub value: Option<Array>,
+    /// Where the reals lie, once ranges are annotated.
+    pub range: Option<Range>,
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The name in the ONNX file, or the output's name; unique in the model.
+    pub name: String,
+    /// What is computed.
+    pub op: Op,
+    /// The operands, in the order that the operator documents; optional ones can be absent.
+    pub inputs: Vec<Option<TensorId>>,
+    /// The result.
+    pub output: TensorId,
+}
+
+impl Node {
+    /// `conv1 (Conv)`: how messages call this node.
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.name, self.op.name())
+    }
+
+    /// The operands that are present.
+    pub fn operands(&self) -> impl Iterator<Item = TensorId> + '_ {
+        self.inputs.iter().flatten().copied()
+    }
+}
+
+impl std::ops::Index<TensorId> for Model {
+    type Output = Tensor;
+    fn index(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.0 as usize]
+    }
+}
+
+impl std::ops::IndexMut<TensorId> for Model {
+    fn index_mut(&mut self, id: TensorId) -> &mut Tensor {
+        &mut self.tensors[id.0 as usize]
+    }
+}
+
+impl Type {
+    /// A type of reals.
+    pub fn float(shape: impl Into<Vec<usize>>) -> Type {
+        Type {
+            shape: shape.into(),
+            elem: Elem::Float,
+        }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Model {
+    /// A model without tensors or nodes.
+    pub fn new(name: impl Into<String>) -> Model {
+        Model {
+            name: name.into(),
+            tensors: vec![],
+            nodes: vec![],
+            inputs: vec![],
+            outputs: vec![],
+        }
+    }
+
+    /// Adds a tensor; a name in use gets a numbered suffix.
+    pub fn add_tensor(&mut self, name: &str, ty: Type, value: Option<Array>) -> TensorId {
+        let name = self.free_name(name);
+        self.tensors.push(Tensor {
+            name,
+            ty,
+            value,
+            range: None,
+        });
+        TensorId((self.tensors.len() - 1) as u32)
+    }
+
+    fn free_name(&self, name: &str) -> String {
+        let taken = |name: &str| self.tensors.iter().any(|t| t.name == name);
+        if !taken(name) {
+            return name.to_string();
+        }
+        (1..)
+            .map(|i| format!("{name}_{i}"))
+            .find(|n| !taken(n))
+            .expect("some number is free")
+    }
+
+    /// Position of the node that computes a tensor; `None` for inputs and constants.
+    pub fn producer(&self, id: TensorId) -> Option<usize> {
+        self.nodes.iter().position(|n| n.output == id)
+    }
+
+    /// Positions of the nodes that read a tensor, in order.
+    pub fn consumers(&self, id: TensorId) -> Vec<usize> {
+        let reads = |n: &Node| n.operands().any(|t| t == id);
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| reads(n))
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    /// The value of a node's operand, if it is a constant.
+    pub fn constant(&self, node: &Node, operand: usize) -> Option<&Array> {
+        let id = (*node.inputs.get(operand)?)?;
+        self[id].value.as_ref()
+    }
+
+    /// The type of a node's operand, if it is present.
+    pub fn operand_type(&self, node: &Node, operand: usize) -> Option<&Type> {
+        let id = (*node.inputs.get(operand)?)?;
+        Some(&self[id].ty)
+    }
+
+    /// Replaces every use of one tensor, outputs of the model included, by another.
+    pub fn replace_uses(&mut self, old: TensorId, new: TensorId) {
+        let slots = self
+            .nodes
+            .iter_mut()
+            .flat_map(|n| n.inputs.iter_mut().flatten());
+        for slot in slots.chain(&mut self.outputs).filter(|t| **t == old) {
+            *slot = new;
+        }
+    }
+
+    /// Removes nodes whose result nothing needs.
+    pub fn remove_dead(&mut self) {
+        let mut needed = vec![false; self.tensors.len()];
+        for id in &self.outputs {
+            needed[id.0 as usize] = true;
+        }
+        for node in self.nodes.iter().rev() {
+            if needed[node.output.0 as usize] {
+                for id in node.operands() {
+                    needed[id.0 as usize] = true;
+                }
+            }
+        }
+        self.nodes.retain(|n| needed[n.output.0 as usize]);
+    }
+}

@@ -1,0 +1,236 @@
+//! How integers stand for reals.
+//!
+//! Everything follows from one law, `real = scale · (integer − zero_point)`, and one demand: real zero
+//! is exactly representable (gemmlowp `doc/quantization.md`; whitepaper arXiv 1806.08342 §2.1).
+
+/// The element type of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elem {
+    /// Reals, evaluated in f32.
+    Float,
+    /// Plain integers (indices, shapes).
+    Int(IntType),
+    /// Truth values, stored as 0 and 1.
+    Bool,
+    /// Integers that stand for reals.
+    Quantized(QuantParams),
+}
+
+/// A two's complement or unsigned integer type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IntType {
+    /// Width: 2, 4, 8, 16, 32 or 64.
+    pub bits: u8,
+    /// Whether negative values exist.
+    pub signed: bool,
+}
+
+impl IntType {
+    /// Signed 8 bits.
+    pub const I8: IntType = IntType {
+        bits: 8,
+        signed: true,
+    };
+    /// Unsigned 8 bits.
+    pub const U8: IntType = IntType {
+        bits: 8,
+        signed: false,
+    };
+    /// Signed 16 bits.
+    pub const I16: IntType = IntType {
+        bits: 16,
+        signed: true,
+    };
+    /// Signed 32 bits: sums of products, biases.
+    pub const I32: IntType = IntType {
+        bits: 32,
+        signed: true,
+    };
+    /// Signed 64 bits: ONNX shapes and indices.
+    pub const I64: IntType = IntType {
+        bits: 64,
+        signed: true,
+    };
+
+    /// The smallest value.
+    pub fn min(self) -> i64 {
+        if self.signed {
+            -1 << (self.bits - 1)
+        } else {
+            0
+        }
+    }
+
+    /// The largest value (of u64: the largest that an i64 holds).
+    pub fn max(self) -> i64 {
+        match (self.bits, self.signed) {
+            (64, _) => i64::MAX,
+            (bits, true) => (1 << (bits - 1)) - 1,
+            (bits, false) => (1 << bits) - 1,
+        }
+    }
+}
+
+/// How integers stand for reals: `real = scale · (integer − zero_point)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantParams {
+    /// Storage type.
+    pub int: IntType,
+    /// Smallest integer in use: the type's, or more where the range is restricted (−127 for weights).
+    pub low: i32,
+    /// Largest integer in use.
+    pub high: i32,
+    /// One map for the whole tensor or one for each index along an axis.
+    pub map: Granularity,
+}
+
+/// Which elements share a scale and a zero point.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Granularity {
+    /// All of them.
+    PerTensor {
+        /// Real distance of two neighbouring integers; positive and finite.
+        scale: f32,
+        /// The integer that stands for 0.0; within `low..=high`.
+        zero_point: i32,
+    },
+    /// Those with the same index along `axis`.
+    PerChannel {
+        /// The axis.
+        axis: usize,
+        /// One scale for each index along the axis.
+        scales: Vec<f32>,
+        /// One zero point for each index along the axis.
+        zero_points: Vec<i32>,
+    },
+}
+
+impl QuantParams {
+    /// Parameters over a type's whole range, one map for the tensor.
+    pub fn per_tensor(int: IntType, scale: f32, zero_point: i32) -> QuantParams {
+        let (low, high) = (int.min() as i32, int.max() as i32);
+        QuantParams {
+            int,
+            low,
+            high,
+            map: Granularity::PerTensor { scale, zero_point },
+        }
+    }
+
+    /// Symmetric parameters with one scale for each index along `axis`; an 8-bit type uses −127..=127.
+    pub fn symmetric_per_channel(int: IntType, axis: usize, scales: Vec<f32>) -> QuantParams {
+        let high = int.max() as i32;
+        let zero_points = vec![0; scales.len()];
+        QuantParams {
+            int,
+            low: -high,
+            high,
+            map: Granularity::PerChannel {
+                axis,
+                scales,
+                zero_points,
+            },
+        }
+    }
+
+    /// Scale and zero point of a tensor that has one of each.
+    /// Panics on per-channel parameters, which `verify` allows on constants only.
+    pub fn uniform(&self) -> (f32, i32) {
+        match &self.map {
+            Granularity::PerTensor { scale, zero_point } => (*scale, *zero_point),
+            Granularity::PerChannel { .. } => panic!("activations have one scale"),
+        }
+    }
+
+    /// The integer nearest to a real (ties to even), saturated to `low..=high`:
+    /// `clamp(round(real / scale) + zero_point)`, ONNX QuantizeLinear.
+    pub fn quantize(&self, real: f32) -> i32 {
+        let (scale, zero_point) = self.uniform();
+        let nearest = (real / scale).round_ties_even();
+        // Saturate before the cast, so that infinities and large reals stay ordered.
+        let nearest = nearest.clamp(-2e9, 2e9) as i64 + i64::from(zero_point);
+        nearest.clamp(i64::from(self.low), i64::from(self.high)) as i32
+    }
+
+    /// The real that an integer stands for.
+    pub fn dequantize(&self, integer: i32) -> f32 {
+        let (scale, zero_point) = self.uniform();
+        (integer - zero_point) as f32 * scale
+    }
+}
+
+/// An interval of reals that a fused activation saturates to; ReLU is `[0, ∞]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Smallest result; may be −∞.
+    pub min: f32,
+    /// Largest result; may be +∞.
+    pub max: f32,
+}
+
+impl Clamp {
+    /// No activation.
+    pub const NONE: Clamp = Clamp {
+        min: f32::NEG_INFINITY,
+        max: f32::INFINITY,
+    };
+    /// max(0, x).
+    pub const RELU: Clamp = Clamp {
+        min: 0.0,
+        max: f32::INFINITY,
+    };
+
+    /// Saturates one value.
+    pub fn apply(self, x: f32) -> f32 {
+        // Not f32::clamp: a NaN limit or input must not panic.
+        if x < self.min {
+            self.min
+        } else if x > self.max {
+            self.max
+        } else {
+            x
+        }
+    }
+
+    /// First `self`, then `next`.
+    pub fn then(self, next: Clamp) -> Clamp {
+        Clamp {
+            min: next.apply(self.min),
+            max: next.apply(self.max),
+        }
+    }
+
+    /// The integers that the limits become: `low..=high` of `params`, narrowed by the clamp.
+    pub fn quantized(self, params: &QuantParams) -> (i32, i32) {
+        let low = if self.min == f32::NEG_INFINITY {
+            params.low
+        } else {
+            params.quantize(self.min)
+        };
+        let high = if self.max == f32::INFINITY {
+            params.high
+        } else {
+            params.quantize(self.max)
+        };
+        (low, high)
+    }
+}
+
+/// An interval of reals that a tensor's values were seen, or are known, to lie in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Smallest value.
+    pub min: f32,
+    /// Largest value.
+    pub max: f32,
+}
+
+impl Range {
+    /// The smallest range that holds both.
+    pub fn union(self, other: Range) -> Range {
+        Range {
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The text form of a model, for people and snapshots.

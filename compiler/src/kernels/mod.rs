@@ -1,0 +1,1 @@
+//! Builders of kernels: one file a family, each a function from sizes and constants to Kernel IR.

@@ -1,0 +1,95 @@
+//! The operators: one file a family, with the operator's meaning on reals.
+//!
+//! A family's file holds the structs, their import from ONNX, `infer`, `eval` and tests.
+//! Attributes become typed fields at import (`axis: usize`, never an `axis: i64` that may be negative);
+//! opset differences and spellings end there.
+//! What an operator means on integers is in `crate::integer`, how it becomes a kernel in `crate::lower`:
+//! these two and the family's file are all that an operator touches, besides its line in `ops!`.
+
+mod concat;
+mod constant;
+mod conv;
+mod elementwise;
+mod import;
+mod matmul;
+mod movement;
+mod norm;
+mod pool;
+mod reduce;
+mod resize;
+mod softmax;
+
+use crate::Result;
+use crate::ir::{Array, Type};
+
+pub use concat::Concat;
+pub use constant::Host;
+pub use conv::{Conv, ConvTranspose, Pads};
+pub use elementwise::{Binary, BinaryFunction, Function, PRelu, Unary};
+pub use import::{Attribute, Import, Importer, SourceNode, import_of};
+pub use matmul::MatMul;
+pub use movement::{Gather, Pad, PadMode, Reshape, Slice, Transpose};
+pub use norm::BatchNorm;
+pub use pool::{Pool, PoolKind};
+pub use reduce::{ArgMax, Reduce, Reduction};
+pub use resize::{Coordinates, Nearest, Resize, ResizeMode};
+pub use softmax::Softmax;
+
+/// What every operator can do on its own; operands may be absent where the operator says so.
+pub trait Operator {
+    /// The operator's name in messages and dumps.
+    fn name(&self) -> &'static str;
+
+    /// The output's type. Everything that can be wrong with the operands is reported here.
+    fn infer(&self, operands: &[Option<&Type>]) -> Result<Type>;
+
+    /// The output on reals and plain integers, for operands that `infer` accepts.
+    fn eval(&self, operands: &[Option<&Array>]) -> Array;
+}
+
+macro_rules! ops {
+    ($($family:ident: $($op:ident),+;)+) => {
+        /// An operation of the IR.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Op {
+            $($(
+                #[allow(missing_docs, reason = "the struct of the same name is documented")]
+                $op($family::$op),
+            )+)+
+        }
+
+        impl std::ops::Deref for Op {
+            type Target = dyn Operator;
+            fn deref(&self) -> &Self::Target {
+                match self {
+                    $($(Op::$op(op) => op,)+)+
+                }
+            }
+        }
+
+        $($(
+            impl From<$family::$op> for Op {
+                fn from(op: $family::$op) -> Op {
+                    Op::$op(op)
+                }
+            }
+        )+)+
+
+        /// ONNX operator names (`domain::name` outside ONNX's own domain) and how each is imported.
+        const IMPORTS: &[&[(&str, Import)]] = &[$($family::IMPORTS),+];
+    };
+}
+
+ops! {
+    conv: Conv, ConvTranspose;
+    matmul: MatMul;
+    norm: BatchNorm;
+    elementwise: Unary, Binary, PRelu;
+    pool: Pool;
+    reduce: Reduce, ArgMax;
+    softmax: Softmax;
+    resize: Resize;
+    concat: Concat;
+    movement: Reshape, Transpose, Slice, Gather, Pad;
+    constant: Host;
+}

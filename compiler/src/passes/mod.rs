@@ -1,0 +1,1 @@
+//! Model to model. `PIPELINE` is one list.

@@ -1,0 +1,1 @@
+//! A machine: vector types, spellings of operations, tiles. Read from `targets/*.toml`.
