@@ -13,6 +13,7 @@
 
 pub mod backend;
 mod error;
+pub mod eval;
 pub mod integer;
 pub mod ir;
 pub mod kernel;
