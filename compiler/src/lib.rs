@@ -12,6 +12,7 @@
 //! `integer` evaluates the quantized model and is the oracle for everything emitted.
 
 pub mod backend;
+pub mod data;
 mod error;
 pub mod eval;
 pub mod integer;
