@@ -13,6 +13,7 @@ mod quant;
 mod text;
 mod verify;
 
+pub(crate) use array::strides;
 pub use array::{Array, Data};
 pub use model::{Model, Node, Tensor, TensorId, Type};
 pub use quant::{Clamp, Elem, Granularity, IntType, QuantParams, Range};

@@ -6,6 +6,8 @@
 //! What an operator means on integers is in `crate::integer`, how it becomes a kernel in `crate::lower`:
 //! these two and the family's file are all that an operator touches, besides its line in `ops!`.
 
+mod broadcast;
+mod check;
 mod concat;
 mod constant;
 mod conv;
@@ -15,9 +17,13 @@ mod matmul;
 mod movement;
 mod norm;
 mod pool;
+mod product;
 mod reduce;
 mod resize;
 mod softmax;
+#[cfg(test)]
+mod testing;
+mod window;
 
 use crate::Result;
 use crate::ir::{Array, Type};
