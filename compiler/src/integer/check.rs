@@ -1,0 +1,219 @@
+//! Which models have an integer meaning: every node is listed here, or refused with a hint.
+
+use crate::ir::{Array, Data, Elem, Granularity, Model, Node, QuantParams, TensorId};
+use crate::ops::{Op, PoolKind, Reduction, ResizeMode};
+use crate::{Error, Result, bail};
+
+/// Fails, naming every node that has no integer meaning, with a hint for each.
+pub fn check(model: &Model) -> Result<()> {
+    let problems = model.nodes.iter().filter_map(|node| {
+        let problem = check_node(model, node).err()?;
+        Some(problem.at(&node.label()))
+    });
+    Error::collect(problems)
+}
+
+fn check_node(model: &Model, node: &Node) -> Result<()> {
+    match &node.op {
+        Op::BatchNorm(_) => {
+            bail!("a batch normalisation has no integer form"; hint: "run the float passes first")
+        }
+        Op::Host(op) => bail!("{} exists only while compiling", op.name),
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => {
+            check_quantized(model, node)?;
+            check_sum(model, node)
+        }
+        Op::PRelu(_) => {
+            quantized(model, node.inputs[0])?;
+            quantized(model, Some(node.output))?;
+            match model.constant(node, 1).map(|slope| &slope.data) {
+                Some(Data::F32(_)) => Ok(()),
+                _ => bail!("the slope is not a constant of reals"),
+            }
+        }
+        Op::ArgMax(op) => {
+            quantized(model, node.inputs[0])?;
+            match model.operand_type(node, 0).map(|ty| ty.shape[op.axis]) {
+                Some(0) => bail!("axis {} is empty", op.axis),
+                _ => Ok(()),
+            }
+        }
+        Op::Reduce(op) if op.reduction == Reduction::Prod => bail!(
+            "a product of many integers has no 8-bit form";
+            hint: "replace ReduceProd by multiplications"
+        ),
+        Op::Softmax(op) => {
+            check_quantized(model, node)?;
+            check_softmax(model, node, op.axis)
+        }
+        _ => {
+            check_quantized(model, node)?;
+            check_equal_params(model, node)
+        }
+    }
+}
+
+fn quantized(model: &Model, id: Option<TensorId>) -> Result<&QuantParams> {
+    let tensor = match id {
+        Some(id) => &model[id],
+        None => bail!("an operand is missing"),
+    };
+    match &tensor.ty.elem {
+        Elem::Quantized(params) => Ok(params),
+        _ => bail!(
+            "tensor `{}` is not quantized", tensor.name;
+            hint: "quantize the model first; an operator on plain integers must fold to a constant"
+        ),
+    }
+}
+
+/// Every operand and the result stand for reals; all but weights and biases by one scale.
+fn check_quantized(model: &Model, node: &Node) -> Result<()> {
+    let has_weights = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_));
+    for (operand, id) in node.inputs.iter().enumerate() {
+        let Some(id) = id else { continue };
+        let params = quantized(model, Some(*id))?;
+        if has_weights && (operand == 1 || operand == 2) {
+            check_symmetric(model, node, operand, params)?;
+        } else if matches!(params.map, Granularity::PerChannel { .. }) {
+            bail!("operand `{}` has one scale a channel", model[*id].name);
+        } else if params.int.bits > 8 {
+            bail!("operand `{}` has {} bits", model[*id].name, params.int.bits);
+        }
+    }
+    quantized(model, Some(node.output)).map(|_| ())
+}
+
+fn check_symmetric(model: &Model, node: &Node, operand: usize, params: &QuantParams) -> Result<()> {
+    let zero = match &params.map {
+        Granularity::PerTensor { zero_point, .. } => *zero_point == 0,
+        Granularity::PerChannel { zero_points, .. } => zero_points.iter().all(|z| *z == 0),
+    };
+    // The second operand of a product of two activations has a zero point of its own.
+    let activation = matches!(node.op, Op::MatMul(_)) && model.constant(node, 1).is_none();
+    if operand == 1 && activation {
+        return Ok(());
+    }
+    if model.constant(node, operand).is_none() {
+        bail!(
+            "the weights depend on the input";
+            hint: "only MatMul multiplies two computed tensors"
+        );
+    }
+    if !zero {
+        bail!("asymmetric weights are not supported");
+    }
+    Ok(())
+}
+
+/// No partial sum leaves 32 bits, whatever the input.
+fn check_sum(model: &Model, node: &Node) -> Result<()> {
+    let bound = largest_sum(model, node)?;
+    if bound > f64::from(i32::MAX) {
+        bail!(
+            "sums of products reach {bound:.0}, beyond 32 bits";
+            hint: "the layer's weights are too many or its bias too large for 8-bit activations"
+        );
+    }
+    Ok(())
+}
+
+/// The largest magnitude that any partial sum can reach: `max over outputs of Σ|w|·max|x − z_x| + |bias|`.
+fn largest_sum(model: &Model, node: &Node) -> Result<f64> {
+    let x = quantized(model, node.inputs[0])?;
+    let reach = |params: &QuantParams| {
+        let (_, zero) = params.uniform();
+        f64::from((params.high - zero).max(zero - params.low))
+    };
+    let Some(w) = model.constant(node, 1) else {
+        let b = quantized(model, node.inputs[1])?;
+        let shape = &model[node.inputs[1].expect("just read")].ty.shape;
+        return Ok(reach(x) * reach(b) * shape[shape.len() - 2] as f64);
+    };
+    let outputs = outputs_of_weights(node, &w.shape);
+    let mut sums = vec![0f64; outputs.count];
+    for (i, weight) in w.quantized().iter().enumerate() {
+        sums[outputs.of(i)] += f64::from(weight.abs());
+    }
+    let bias = model.constant(node, 2).map(Array::quantized);
+    let totals = sums.iter().enumerate().map(|(c, sum)| {
+        let bias = bias.map_or(0.0, |b| f64::from(b[c].abs()));
+        sum * reach(x) + bias
+    });
+    Ok(totals.fold(0.0, f64::max))
+}
+
+/// How the flat index of a weight tells the output channel.
+struct Outputs {
+    count: usize,
+    /// Weights that follow each other with the same channel.
+    run: usize,
+    /// Channels that follow each other before they repeat.
+    cycle: usize,
+    /// Weights of one group; the next group has other channels.
+    group: usize,
+}
+
+impl Outputs {
+    fn of(&self, weight: usize) -> usize {
+        weight / self.group * self.cycle + weight / self.run % self.cycle
+    }
+}
+
+fn outputs_of_weights(node: &Node, shape: &[usize]) -> Outputs {
+    let size: usize = shape.iter().product();
+    match &node.op {
+        Op::ConvTranspose(op) => Outputs {
+            count: shape[1] * op.groups,
+            run: shape[2] * shape[3],
+            cycle: shape[1],
+            group: size / op.groups,
+        },
+        Op::MatMul(_) => {
+            let columns = shape[shape.len() - 1];
+            Outputs {
+                count: columns,
+                run: 1,
+                cycle: columns,
+                group: size,
+            }
+        }
+        _ => Outputs {
+            count: shape[0],
+            run: size / shape[0],
+            cycle: shape[0],
+            group: size,
+        },
+    }
+}
+
+fn check_softmax(model: &Model, node: &Node, axis: usize) -> Result<()> {
+    let out = quantized(model, Some(node.output))?;
+    if out.uniform() != (1.0 / 256.0, out.int.min() as i32) {
+        bail!("the result of a softmax has scale 1/256 and the smallest integer for 0");
+    }
+    let extent = model[node.output].ty.shape[axis];
+    if extent == 0 || extent > 32767 {
+        bail!(
+            "a softmax over {extent} elements does not fit 32 bits";
+            hint: "at most 32767 are possible; leave the softmax to the caller"
+        );
+    }
+    Ok(())
+}
+
+/// Operators that move integers have equal parameters on both sides.
+fn check_equal_params(model: &Model, node: &Node) -> Result<()> {
+    let moves = match &node.op {
+        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Gather(_) | Op::Pad(_) => true,
+        Op::Pool(op) => op.kind == PoolKind::Max,
+        Op::Resize(op) => op.mode != ResizeMode::Linear,
+        Op::Reduce(op) => matches!(op.reduction, Reduction::Max | Reduction::Min),
+        _ => false,
+    };
+    let x = quantized(model, node.inputs[0])?;
+    if moves && x != quantized(model, Some(node.output))? {
+        bail!("operand and result must have one scale and zero point");
+    }
+    Ok(())
+}

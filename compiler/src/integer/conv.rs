@@ -1,0 +1,171 @@
+//! Conv and ConvTranspose: `acc = bias + Σ w·(x − z_x)`, then
+//! `clamp(scale_round(acc, m[c]) + z_y)` with `m[c] = (s_x·s_w[c])/s_y`, or with a residual operand
+//! `clamp(scale_add_round(acc, m[c], r − z_r, s_r/s_y) + z_y)`.
+
+use super::Call;
+use super::arithmetic::{centred, dot, scale_add_round, scale_round};
+use crate::ir::{Array, Clamp, Granularity, QuantParams};
+use crate::ops::{Conv, ConvTranspose};
+
+pub(super) fn conv(op: &Conv, call: &Call) -> Array {
+    requantize(call, conv_sums(op, call), op.activation)
+}
+
+pub(super) fn conv_transpose(op: &ConvTranspose, call: &Call) -> Array {
+    requantize(call, transposed_sums(op, call), op.activation)
+}
+
+/// One scale for each of `channels` indices.
+pub(super) fn channel_scales(params: &QuantParams, channels: usize) -> Vec<f32> {
+    match &params.map {
+        Granularity::PerTensor { scale, .. } => vec![*scale; channels],
+        Granularity::PerChannel { scales, .. } => scales.clone(),
+    }
+}
+
+/// Sums `[N, M, H', W']` to the output's integers.
+fn requantize(call: &Call, sums: Vec<i32>, activation: Clamp) -> Array {
+    let [_, channels, height, width] = extents(call.shape());
+    let (s_x, _) = call.params(0).uniform();
+    let (s_y, z_y) = call.out().uniform();
+    let (low, high) = activation.quantized(call.out());
+    let scales = channel_scales(call.params(1), channels);
+    let multiplier = |i: usize| (s_x * scales[i / (height * width) % channels]) / s_y;
+    let rounded: Vec<i32> = match call.optional(3) {
+        None => sums
+            .iter()
+            .enumerate()
+            .map(|(i, acc)| scale_round(*acc, multiplier(i)))
+            .collect(),
+        Some(residual) => {
+            let (s_r, z_r) = call.params(3).uniform();
+            let both = sums.iter().zip(residual.quantized());
+            both.enumerate()
+                .map(|(i, (acc, r))| scale_add_round(*acc, multiplier(i), r - z_r, s_r / s_y))
+                .collect()
+        }
+    };
+    call.result(rounded.iter().map(|y| (y + z_y).clamp(low, high)).collect())
+}
+
+fn conv_sums(op: &Conv, call: &Call) -> Vec<i32> {
+    let (x, w) = (call.array(0), call.array(1));
+    let [images, channels, height, width] = extents(&x.shape);
+    let [filters, depth, kh, kw] = extents(&w.shape);
+    let [_, _, out_height, out_width] = extents(call.shape());
+    let centred_x = centred(x.quantized(), call.params(0).uniform().1);
+    let weights = centred(w.quantized(), 0);
+    let bias = bias(call, filters);
+    let taps = depth * kh * kw;
+    let per_group = filters / op.groups;
+    let mut sums = vec![0; images * filters * out_height * out_width];
+    let mut windows = vec![0i16; out_width * taps];
+    for n in 0..images {
+        for group in 0..op.groups {
+            let first = (n * channels + group * depth) * height * width;
+            let planes = &centred_x[first..first + depth * height * width];
+            for y in 0..out_height {
+                gather_windows(
+                    op,
+                    planes,
+                    [depth, height, width],
+                    [kh, kw],
+                    y,
+                    &mut windows,
+                );
+                for m in group * per_group..(group + 1) * per_group {
+                    let filter = &weights[m * taps..(m + 1) * taps];
+                    let row = ((n * filters + m) * out_height + y) * out_width;
+                    let row = &mut sums[row..row + out_width];
+                    for (sum, window) in row.iter_mut().zip(windows.chunks_exact(taps)) {
+                        *sum = bias[m].wrapping_add(dot(filter, window));
+                    }
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// For each pixel of row `y` of the result, the elements under the window in the order of the weights;
+/// 0 outside the image.
+fn gather_windows(
+    op: &Conv,
+    planes: &[i16],
+    [depth, height, width]: [usize; 3],
+    [kh, kw]: [usize; 2],
+    y: usize,
+    windows: &mut [i16],
+) {
+    let taps = depth * kh * kw;
+    for (x, window) in windows.chunks_exact_mut(taps).enumerate() {
+        let mut slots = window.iter_mut();
+        for plane in planes.chunks_exact(height * width) {
+            for ky in 0..kh {
+                let row = (y * op.strides[0] + ky * op.dilations[0]).wrapping_sub(op.pads.top);
+                for kx in 0..kw {
+                    let column =
+                        (x * op.strides[1] + kx * op.dilations[1]).wrapping_sub(op.pads.left);
+                    // Above and before the image the index wraps to a large one.
+                    let inside = row < height && column < width;
+                    let slot = slots.next().expect("a window has this many taps");
+                    *slot = if inside {
+                        plane[row * width + column]
+                    } else {
+                        0
+                    };
+                }
+            }
+        }
+    }
+}
+
+fn transposed_sums(op: &ConvTranspose, call: &Call) -> Vec<i32> {
+    let (x, w) = (call.array(0), call.array(1));
+    let [images, channels, height, width] = extents(&x.shape);
+    let [_, per_group, kh, kw] = extents(&w.shape);
+    let [_, filters, out_height, out_width] = extents(call.shape());
+    let centred_x = centred(x.quantized(), call.params(0).uniform().1);
+    let weights = w.quantized();
+    let plane = out_height * out_width;
+    let bias = bias(call, filters);
+    let mut sums: Vec<i32> = (0..images * filters * plane)
+        .map(|i| bias[i / plane % filters])
+        .collect();
+    for (i, value) in centred_x.iter().enumerate() {
+        let (column, row) = (i % width, i / width % height);
+        let (c, n) = (
+            i / (width * height) % channels,
+            i / (width * height * channels),
+        );
+        let group = c / (channels / op.groups);
+        for m in 0..per_group {
+            let first = (n * filters + group * per_group + m) * plane;
+            for ky in 0..kh {
+                let y = (row * op.strides[0] + ky * op.dilations[0]).wrapping_sub(op.pads.top);
+                for kx in 0..kw {
+                    let x =
+                        (column * op.strides[1] + kx * op.dilations[1]).wrapping_sub(op.pads.left);
+                    if y < out_height && x < out_width {
+                        let weight = weights[((c * per_group + m) * kh + ky) * kw + kx];
+                        let sum = &mut sums[first + y * out_width + x];
+                        *sum = sum.wrapping_add(i32::from(*value) * weight);
+                    }
+                }
+            }
+        }
+    }
+    sums
+}
+
+fn bias(call: &Call, filters: usize) -> Vec<i32> {
+    match call.optional(2) {
+        Some(bias) => bias.quantized().to_vec(),
+        None => vec![0; filters],
+    }
+}
+
+/// The four extents of an image or of a convolution's weights.
+pub(super) fn extents(shape: &[usize]) -> [usize; 4] {
+    shape.try_into().expect("`infer` demands four axes")
+}

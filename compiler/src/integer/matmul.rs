@@ -1,0 +1,57 @@
+//! MatMul: `acc = bias + Σ (a − z_a)(b − z_b)`, then `clamp(scale_round(acc, m[n]) + z_y)` with
+//! `m[n] = (s_a·s_b[n])/s_y`.
+
+use super::Call;
+use super::arithmetic::{centred, dot, scale_round};
+use super::conv::channel_scales;
+use super::movement::broadcast;
+use crate::ir::{Array, Granularity};
+use crate::ops::MatMul;
+
+pub(super) fn matmul(op: &MatMul, call: &Call) -> Array {
+    let (a, b) = (call.array(0), call.array(1));
+    let rank = call.shape().len();
+    let (batch_shape, matrix) = call.shape().split_at(rank - 2);
+    let (rows, columns) = (matrix[0], matrix[1]);
+    let depth = a.shape[a.shape.len() - 1];
+    let a_of = broadcast(&a.shape[..a.shape.len() - 2], batch_shape);
+    let b_of = broadcast(&b.shape[..b.shape.len() - 2], batch_shape);
+    let z_b = match call.params(1).map {
+        Granularity::PerTensor { zero_point, .. } => zero_point,
+        Granularity::PerChannel { .. } => 0,
+    };
+    let lefts = centred(a.quantized(), call.params(0).uniform().1);
+    let rights = transposed(&centred(b.quantized(), z_b), depth, columns);
+    let bias = call.optional(2).map(Array::quantized);
+    let (s_a, s_y, z_y) = (
+        call.params(0).uniform().0,
+        call.out().uniform().0,
+        call.out().uniform().1,
+    );
+    let scales = channel_scales(call.params(1), columns);
+    let (low, high) = op.activation.quantized(call.out());
+    let mut result = Vec::with_capacity(call.shape().iter().product());
+    for (left, right) in a_of.iter().zip(&b_of) {
+        for row in 0..rows {
+            let left = &lefts[(left * rows + row) * depth..][..depth];
+            for column in 0..columns {
+                let right = &rights[(right * columns + column) * depth..][..depth];
+                let acc = bias.map_or(0, |b| b[column]).wrapping_add(dot(left, right));
+                let y = scale_round(acc, (s_a * scales[column]) / s_y) + z_y;
+                result.push(y.clamp(low, high));
+            }
+        }
+    }
+    call.result(result)
+}
+
+/// Matrices `[.., K, N]` as `[.., N, K]`.
+fn transposed(matrices: &[i16], depth: usize, columns: usize) -> Vec<i16> {
+    let mut result = Vec::with_capacity(matrices.len());
+    for matrix in matrices.chunks_exact((depth * columns).max(1)) {
+        for column in 0..columns {
+            result.extend((0..depth).map(|k| matrix[k * columns + column]));
+        }
+    }
+    result
+}
