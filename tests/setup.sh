@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime (Debian packages) and
+# the Python packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stop() {
+    echo "setup: $1" >&2
+    exit 1
+}
+
+command -v cargo >/dev/null || stop "cargo is missing; install Rust from https://rustup.rs"
+for component in fmt clippy; do
+    cargo "$component" --version >/dev/null 2>&1 || rustup component add "${component/#fmt/rustfmt}" >/dev/null
+done
+
+missing=()
+command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+command -v clang-19 >/dev/null || missing+=(clang-19)
+[ -e /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.asan-x86_64.a ] || missing+=(libclang-rt-19-dev)
+python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null || stop "no apt-get here; please install: ${missing[*]}"
+    as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# A copy of the list is left in the environment, so that a changed list is installed again.
+venv=target/venv
+if ! cmp -s tests/requirements.txt "$venv/installed.txt"; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
+    cp tests/requirements.txt "$venv/installed.txt"
+fi
