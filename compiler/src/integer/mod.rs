@@ -21,7 +21,7 @@ use crate::ops::Op;
 use crate::{Result, bail};
 
 pub use check::check;
-pub use resize::{linear_taps, nearest_index};
+pub use resize::linear_taps;
 
 /// Outputs of a quantized model for inputs of quantized integers.
 pub fn run(model: &Model, inputs: &[Array]) -> Result<Vec<Array>> {

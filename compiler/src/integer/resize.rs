@@ -6,7 +6,7 @@ use super::Call;
 use super::arithmetic::scale_round;
 use super::conv::extents;
 use crate::ir::Array;
-use crate::ops::{Coordinates, Nearest, Resize, ResizeMode};
+use crate::ops::{Nearest, Resize, ResizeMode};
 
 pub(super) fn resize(op: &Resize, call: &Call) -> Array {
     match op.mode {
@@ -15,28 +15,10 @@ pub(super) fn resize(op: &Resize, call: &Call) -> Array {
     }
 }
 
-/// The pixel that pixel `index` of the result copies, along one axis (0 rows, 1 columns).
-pub fn nearest_index(
-    op: &Resize,
-    nearest: Nearest,
-    axis: usize,
-    index: usize,
-    extent: usize,
-) -> usize {
-    let at = source(op, axis, index, extent);
-    let pixel = match nearest {
-        Nearest::RoundPreferFloor => (at - 0.5).ceil(),
-        Nearest::RoundPreferCeil => (at + 0.5).floor(),
-        Nearest::Floor => at.floor(),
-        Nearest::Ceil => at.ceil(),
-    };
-    pixel.clamp(0.0, (extent - 1) as f64) as usize
-}
-
 /// The two pixels that pixel `index` of the result mixes along one axis (0 rows, 1 columns), and their
 /// coefficients, whose sum is 2048.
 pub fn linear_taps(op: &Resize, axis: usize, index: usize, extent: usize) -> [(usize, i32); 2] {
-    let at = source(op, axis, index, extent);
+    let at = op.point(axis, index, extent);
     let c1 = ((at - at.floor()) * 2048.0).round_ties_even() as i32;
     let pixel = |at: f64| at.clamp(0.0, (extent - 1) as f64) as usize;
     [
@@ -45,37 +27,18 @@ pub fn linear_taps(op: &Resize, axis: usize, index: usize, extent: usize) -> [(u
     ]
 }
 
-/// The point of the operand that a pixel of the result stands for, as the ONNX page defines it.
-fn source(op: &Resize, axis: usize, index: usize, extent: usize) -> f64 {
-    let (index, extent) = (index as f64, extent as f64);
-    let (scale, output) = (f64::from(op.scales[axis]), op.output[axis] as f64);
-    let half_pixel = (index + 0.5) / scale - 0.5;
-    match op.coordinates {
-        Coordinates::HalfPixel => half_pixel,
-        Coordinates::HalfPixelSymmetric => {
-            let adjustment = output / (scale * extent);
-            extent / 2.0 * (1.0 - adjustment) + half_pixel
-        }
-        Coordinates::PytorchHalfPixel if output > 1.0 => half_pixel,
-        Coordinates::AlignCorners if output > 1.0 => index * (extent - 1.0) / (output - 1.0),
-        Coordinates::PytorchHalfPixel | Coordinates::AlignCorners => 0.0,
-        Coordinates::Asymmetric => index / scale,
-    }
-}
-
 fn nearest_pixels(op: &Resize, nearest: Nearest, call: &Call) -> Array {
     let x = call.array(0);
     let [planes, height, width] = planes(x);
     let [out_height, out_width] = op.output;
-    let row = |y: usize| nearest_index(op, nearest, 0, y, height);
-    let column = |x: usize| nearest_index(op, nearest, 1, x, width);
+    let (rows, columns) = (op.pixels(nearest, 0, height), op.pixels(nearest, 1, width));
     let indices = (0..planes * out_height * out_width).map(|i| {
         let (plane, y, x) = (
             i / (out_height * out_width),
             i / out_width % out_height,
             i % out_width,
         );
-        (plane * height + row(y)) * width + column(x)
+        (plane * height + rows[y]) * width + columns[x]
     });
     x.pick(call.shape(), indices)
 }

@@ -156,9 +156,13 @@ impl Resize {
         self.points(axis, input).map(between).collect()
     }
 
-    /// The point of an axis that each pixel of the result stands for.
-    fn points(&self, axis: usize, input: usize) -> impl Iterator<Item = f64> + use<> {
-        let (output, input) = (self.output[axis] as f64, input as f64);
+    fn points(&self, axis: usize, input: usize) -> impl Iterator<Item = f64> {
+        (0..self.output[axis]).map(move |index| self.point(axis, index, input))
+    }
+
+    /// The point of an axis (0: rows, 1: columns) of extent `input` that pixel `index` of the result stands for.
+    pub fn point(&self, axis: usize, index: usize, input: usize) -> f64 {
+        let (x, input, output) = (index as f64, input as f64, self.output[axis] as f64);
         let stated = f64::from(self.scales[axis]) * input;
         // A stated scale has 24 bits: where it means this output exactly, it is taken to be the quotient.
         let length = if (stated - output).abs() < 1e-3 {
@@ -166,18 +170,14 @@ impl Resize {
         } else {
             stated
         };
-        let coordinates = self.coordinates;
-        (0..self.output[axis]).map(move |x| {
-            let x = x as f64;
-            let half = (x + 0.5) * input / length - 0.5;
-            match coordinates {
-                Coordinates::HalfPixel => half,
-                Coordinates::HalfPixelSymmetric => input / 2.0 * (1.0 - output / length) + half,
-                Coordinates::PytorchHalfPixel | Coordinates::AlignCorners if output == 1.0 => 0.0,
-                Coordinates::PytorchHalfPixel => half,
-                Coordinates::AlignCorners => x * (input - 1.0) / (length - 1.0),
-                Coordinates::Asymmetric => x * input / length,
-            }
-        })
+        let half = (x + 0.5) * input / length - 0.5;
+        match self.coordinates {
+            Coordinates::HalfPixel => half,
+            Coordinates::HalfPixelSymmetric => input / 2.0 * (1.0 - output / length) + half,
+            Coordinates::PytorchHalfPixel | Coordinates::AlignCorners if output == 1.0 => 0.0,
+            Coordinates::PytorchHalfPixel => half,
+            Coordinates::AlignCorners => x * (input - 1.0) / (length - 1.0),
+            Coordinates::Asymmetric => x * input / length,
+        }
     }
 }

@@ -19,8 +19,8 @@ fn linear_between_pixels() {
     let linear = |coordinates, input, scale| line(coordinates, ResizeMode::Linear, input, scale);
     assert_eq!(linear(HalfPixel, 2, 2.0), [1.0, 1.25, 1.75, 2.0]);
     assert_eq!(
-        linear(AlignCorners, 2, 2.0),
-        [1.0, 4.0 / 3.0, 5.0 / 3.0, 2.0]
+        linear(AlignCorners, 3, 5.0 / 3.0),
+        [1.0, 1.5, 2.0, 2.5, 3.0]
     );
     assert_eq!(linear(Asymmetric, 2, 2.0), [1.0, 1.5, 2.0, 2.0]);
     assert_eq!(linear(PytorchHalfPixel, 4, 0.25), [1.0]);
