@@ -1,9 +1,9 @@
-//! What an operator's import sees of an ONNX node: typed attributes and the model built so far.
+//! What an operator's import sees of an ONNX node: typed attributes, and how the node's imports are found.
 
 use std::collections::BTreeMap;
 
-use crate::ir::{Array, Elem, Model, Node, TensorId, Type};
-use crate::ops::Op;
+use crate::ir::{Array, Elem, TensorId, Type};
+use crate::ops::Importer;
 use crate::{Error, Result, bail};
 
 /// Turns one ONNX node into nodes of the IR and returns its outputs, in order.
@@ -131,114 +131,6 @@ impl SourceNode {
         } else {
             bail!("axis {axis} does not exist in a tensor of rank {rank}")
         }
-    }
-}
-
-/// The model under construction.
-pub struct Importer {
-    /// Everything imported so far.
-    pub model: Model,
-    /// The ONNX node being imported, for names of what it becomes.
-    pub current: String,
-}
-
-impl Importer {
-    /// Shape of a tensor.
-    pub fn shape(&self, id: TensorId) -> &[usize] {
-        &self.model[id].ty.shape
-    }
-
-    /// Type of a tensor.
-    pub fn ty(&self, id: TensorId) -> &Type {
-        &self.model[id].ty
-    }
-
-    /// Value of a tensor, if it is known at compile time.
-    pub fn value(&self, id: TensorId) -> Option<&Array> {
-        self.model[id].value.as_ref()
-    }
-
-    /// Plain integers that must be known at compile time (shapes, axes, pads).
-    pub fn known_ints(&self, id: TensorId, what: &str) -> Result<Vec<i64>> {
-        match self.value(id) {
-            Some(Array {
-                data: crate::ir::Data::I64(v),
-                ..
-            }) => Ok(v.clone()),
-            Some(_) => bail!("{what} `{}` are not integers", self.model[id].name),
-            None => bail!(
-                "{what} `{}` depend on the input's values", self.model[id].name;
-                hint: "only shapes known at compile time can be compiled; fix them with --batch and --dim, \
-                       or simplify the model before exporting it"
-            ),
-        }
-    }
-
-    /// Reals that must be known at compile time (slopes, limits, scales).
-    pub fn known_reals(&self, id: TensorId, what: &str) -> Result<Vec<f32>> {
-        match self.value(id) {
-            Some(Array {
-                data: crate::ir::Data::F32(v),
-                ..
-            }) => Ok(v.clone()),
-            Some(_) => bail!("{what} `{}` are not reals", self.model[id].name),
-            None => bail!(
-                "{what} `{}` depend on the input's values",
-                self.model[id].name
-            ),
-        }
-    }
-
-    /// Adds a constant, named after the current node.
-    pub fn constant(&mut self, suffix: &str, array: Array, elem: Elem) -> TensorId {
-        let name = format!("{}_{suffix}", self.current);
-        let ty = Type {
-            shape: array.shape.clone(),
-            elem,
-        };
-        self.model.add_tensor(&name, ty, Some(array))
-    }
-
-    /// Adds a node and returns its output. A node whose operands are all known is evaluated instead.
-    /// An absent trailing operand may be left out.
-    pub fn push(&mut self, op: impl Into<Op>, operands: &[Option<TensorId>]) -> Result<TensorId> {
-        let op = op.into();
-        let types: Vec<_> = operands
-            .iter()
-            .map(|o| o.map(|id| &self.model[id].ty))
-            .collect();
-        let ty = op.infer(&types)?;
-        let values: Option<Vec<_>> = operands
-            .iter()
-            .map(|o| match o {
-                Some(id) => self.model[*id].value.as_ref().map(Some),
-                None => Some(None),
-            })
-            .collect();
-        let name = self.current.clone();
-        if let Some(values) = values.filter(|_| !operands.is_empty()) {
-            let value = op.eval(&values);
-            return Ok(self.model.add_tensor(&name, ty, Some(value)));
-        }
-        if let Op::Host(host) = &op {
-            return Err(host.refusal());
-        }
-        let output = self.model.add_tensor(&name, ty, None);
-        // Node names are unique because tensor names are.
-        let name = self.model[output].name.clone();
-        self.model.nodes.push(Node {
-            name,
-            op,
-            inputs: operands.to_vec(),
-            output,
-        });
-        Ok(output)
-    }
-
-    /// [`Self::push`] for operators whose operands are all required.
-    pub fn apply(&mut self, op: impl Into<Op>, operands: &[TensorId]) -> Result<TensorId> {
-        let operands: Vec<_> = operands.iter().map(|id| Some(*id)).collect();
-        self.push(op, &operands)
     }
 }
 
