@@ -6,6 +6,8 @@ use crate::{Result, bail};
 
 /// More elements than this are taken for a broken file, not for a network.
 const MOST_ELEMENTS: usize = 1 << 31;
+/// No network has tensors of more axes.
+const MOST_AXES: usize = 32;
 
 /// A required operand of reals, or of integers that stand for reals.
 pub(super) fn real<'a>(operands: &[Option<&'a Type>], index: usize) -> Result<&'a Type> {
@@ -38,13 +40,38 @@ pub(super) fn reals(shape: Vec<usize>) -> Result<Type> {
 
 /// The type of a result; refuses sizes that no machine can hold.
 pub(super) fn typed(shape: Vec<usize>, elem: Elem) -> Result<Type> {
-    let size = shape.iter().try_fold(1usize, |n, e| n.checked_mul(*e));
-    match size {
-        Some(size) if size <= MOST_ELEMENTS => Ok(Type { shape, elem }),
-        _ => bail!(
-            "the result would have shape {shape:?}, more than 2^31 elements";
-            hint: "check the model's dynamic axes"
-        ),
+    size(&shape)?;
+    Ok(Type { shape, elem })
+}
+
+/// The number of elements of a shape, refused where no machine can hold them.
+pub(crate) fn size(shape: &[usize]) -> Result<usize> {
+    if shape.len() > MOST_AXES {
+        bail!(
+            "a tensor has {} axes; at most {MOST_AXES} are supported",
+            shape.len()
+        );
+    }
+    let mut size = 1usize;
+    for &extent in shape {
+        // An empty axis must not hide extents whose product overflows.
+        size = match size.checked_mul(extent.max(1)) {
+            Some(size) if size <= MOST_ELEMENTS => size,
+            _ => bail!(
+                "a tensor of shape {shape:?} has more than 2^31 elements";
+                hint: "check the model's dynamic axes, given with --batch and --dim"
+            ),
+        };
+    }
+    Ok(shape.iter().product())
+}
+
+/// Extents from the integers of a file: none negative, and together within the limits.
+pub(crate) fn shape(extents: &[i64]) -> Result<Vec<usize>> {
+    let shape: Option<Vec<usize>> = extents.iter().map(|&d| usize::try_from(d).ok()).collect();
+    match shape {
+        Some(shape) => size(&shape).map(|_| shape),
+        None => bail!("shape {extents:?} has a negative extent"),
     }
 }
 

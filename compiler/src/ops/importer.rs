@@ -3,13 +3,9 @@
 use std::collections::HashMap;
 
 use crate::ir::{Array, Data, Elem, IntType, Model, Node, Tensor, TensorId, Type};
-use crate::ops::Op;
+use crate::ops::{Op, check};
 use crate::{Result, bail};
 
-/// No tensor has more elements; an axis without elements counts as one of extent 1.
-pub(crate) const MAX_ELEMENTS: usize = 1 << 31;
-/// No tensor has more axes.
-pub(crate) const MAX_RANK: usize = 32;
 /// All values computed while importing one model have no more elements together, so that a small file
 /// cannot ask for unbounded memory.
 const MAX_FOLDED: usize = 1 << 27;
@@ -161,7 +157,7 @@ impl Importer {
             .map(|o| o.map(|id| &self.model[id].ty))
             .collect();
         let ty = op.infer(&types)?;
-        check_size(&ty.shape)?;
+        check::size(&ty.shape)?;
         let current = self.current.clone();
         if let Some(value) = self.fold(&op, &ty, operands)? {
             return Ok(self.add_tensor(&current, ty, Some(value)));
@@ -227,36 +223,5 @@ pub(crate) fn wrap(value: i64, int: IntType) -> i64 {
         value << unused >> unused
     } else {
         value & int.max()
-    }
-}
-
-/// The number of elements of a shape, which is refused where it is beyond what qcc compiles.
-pub(crate) fn check_size(shape: &[usize]) -> Result<usize> {
-    if shape.len() > MAX_RANK {
-        bail!(
-            "a tensor has {} axes; at most {MAX_RANK} are supported",
-            shape.len()
-        );
-    }
-    let mut size = 1usize;
-    for &extent in shape {
-        // An empty axis must not hide extents whose product overflows.
-        size = match size.checked_mul(extent.max(1)) {
-            Some(size) if size <= MAX_ELEMENTS => size,
-            _ => bail!(
-                "a tensor of shape {shape:?} has more than 2^31 elements";
-                hint: "check the sizes given with --batch and --dim, and the model itself"
-            ),
-        };
-    }
-    Ok(shape.iter().product())
-}
-
-/// Extents from integers of a file: none negative, and together within the limit.
-pub(crate) fn checked_shape(extents: &[i64]) -> Result<Vec<usize>> {
-    let shape: Option<Vec<usize>> = extents.iter().map(|&d| usize::try_from(d).ok()).collect();
-    match shape {
-        Some(shape) => check_size(&shape).map(|_| shape),
-        None => bail!("shape {extents:?} has a negative extent"),
     }
 }

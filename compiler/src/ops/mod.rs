@@ -7,7 +7,7 @@
 //! these two and the family's file are all that an operator touches, besides its line in `ops!`.
 
 mod broadcast;
-mod check;
+pub(crate) mod check;
 mod concat;
 mod constant;
 mod conv;

@@ -23,10 +23,8 @@ impl OneNode {
             inputs: vec![],
             outputs: vec!["y".into()],
         };
-        let importer = Importer {
-            model: Model::new("test"),
-            current: "y".into(),
-        };
+        let mut importer = Importer::new("test");
+        importer.begin("y");
         OneNode {
             node,
             importer,
