@@ -193,3 +193,110 @@ fn limit(id: Option<TensorId>, importer: &Importer) -> Result<Limit> {
         Some(x) => Ok(Limit::Known(Some(x))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{OneNode, counting};
+    use crate::ops::{Attribute, Op};
+
+    fn clamp_of(node: OneNode) -> Clamp {
+        let (model, _) = node.import().unwrap();
+        match &model.nodes[..] {
+            [node] => match node.op {
+                Op::Unary(Unary {
+                    function: Function::Clamp(clamp),
+                }) => clamp,
+                ref op => panic!("{op:?}"),
+            },
+            nodes => panic!("{nodes:?}"),
+        }
+    }
+
+    #[test]
+    fn limits_are_attributes_or_operands() {
+        let node = |opset| {
+            OneNode::new("Clip", opset)
+                .inputs()
+                .operand(counting(&[2]))
+                .constants()
+        };
+        let limit = |x| Array::f32([], vec![x]);
+        let six = Clamp { min: 0.0, max: 6.0 };
+        let attributes = node(6)
+            .with("min", Attribute::Float(0.0))
+            .with("max", Attribute::Float(6.0));
+        assert_eq!(clamp_of(attributes), six);
+        assert_eq!(
+            clamp_of(node(13).operand(limit(0.0)).operand(limit(6.0))),
+            six
+        );
+        assert_eq!(clamp_of(node(13).operand(limit(0.0))), Clamp::RELU);
+        assert_eq!(clamp_of(node(13).absent().absent()), Clamp::NONE);
+        let extreme = node(13).operand(limit(f32::MIN)).operand(limit(f32::MAX));
+        assert_eq!(clamp_of(extreme), Clamp::NONE);
+        let crossed = clamp_of(node(13).operand(limit(2.0)).operand(limit(1.0)));
+        assert_eq!([0.0, 1.5, 3.0].map(|x| crossed.apply(x)), [1.0; 3]);
+        let nan = node(13).operand(limit(f32::NAN));
+        assert_eq!(nan.refusal(), "limit `operand_1` is not a number");
+    }
+
+    #[test]
+    fn computed_limits_become_a_maximum_and_a_minimum() {
+        let limit = || Array::f32([], vec![1.0]);
+        let node = OneNode::new("Clip", 13).inputs().operand(counting(&[2]));
+        let (model, _) = node.operand(limit()).operand(limit()).import().unwrap();
+        let names: Vec<_> = model.nodes.iter().map(|node| node.op.name()).collect();
+        assert_eq!(names, ["Max", "Min"]);
+    }
+
+    #[test]
+    fn variadic_operators_are_chains() {
+        let node = |name| {
+            let node = OneNode::new(name, 13).operand(Array::f32([2], vec![1.0, -2.0]));
+            node.operand(Array::f32([], vec![3.0]))
+                .operand(Array::f32([1], vec![-1.0]))
+                .folded()
+        };
+        assert_eq!(node("Sum").unwrap().reals(), [3.0, 0.0]);
+        assert_eq!(node("Mean").unwrap().reals(), [1.0, 0.0]);
+        assert_eq!(node("Max").unwrap().reals(), [3.0, 3.0]);
+        assert_eq!(node("Min").unwrap().reals(), [-1.0, -2.0]);
+        let one = OneNode::new("Max", 13).operand(counting(&[2])).folded();
+        assert_eq!(one.unwrap(), counting(&[2]));
+    }
+
+    #[test]
+    fn an_integer_exponent_is_taken_as_a_real_one() {
+        let node = OneNode::new("Pow", 13).operand(counting(&[3]));
+        let squares = node.operand(Array::i64([], vec![2])).folded().unwrap();
+        assert_eq!(squares.reals(), [1.0, 4.0, 9.0]);
+    }
+
+    #[test]
+    fn attributes_have_the_defaults_of_onnx() {
+        let value = |name| {
+            let node = OneNode::new(name, 16).operand(Array::f32([1], vec![-1.0]));
+            node.folded().unwrap().reals()[0]
+        };
+        let cases = [
+            ("LeakyRelu", -0.01),
+            ("Elu", -0.632_120_6),
+            // 1.0507 · 1.67326 · (1/e − 1)
+            ("Selu", -1.111_330_7),
+            ("HardSigmoid", 0.3),
+            ("Relu", 0.0),
+        ];
+        for (name, expected) in cases {
+            assert!(
+                (value(name) - expected).abs() < 1e-6,
+                "{name}: {}",
+                value(name)
+            );
+        }
+        let node = OneNode::new("Gelu", 20)
+            .string("approximate", "sigmoid")
+            .operand(counting(&[1]));
+        assert_eq!(node.refusal(), "approximation `sigmoid` is unknown");
+    }
+}
