@@ -13,6 +13,7 @@
 
 pub mod backend;
 pub mod data;
+mod embedded;
 mod error;
 pub mod eval;
 pub mod integer;

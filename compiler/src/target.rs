@@ -1,1 +1,353 @@
-//! A machine: vector types, spellings of operations, tiles. Read from `targets/*.toml`.
+//! A machine: its vectors and tiles, and how it spells the types and operations of Kernel IR.
+//!
+//! `targets/README.md` lists the vocabulary and explains the files.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::Result;
+use crate::bail;
+use crate::embedded::TARGETS;
+
+/// A machine, with everything that it inherits.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As the user names it.
+    pub name: String,
+    /// One line for lists of machines.
+    pub description: String,
+    /// i32 or f32 elements of a vector.
+    pub lanes: usize,
+    /// 8-bit elements of a byte vector; a multiple of `lanes`.
+    pub bytes: usize,
+    /// Alignment of the arena and of constants, in bytes.
+    pub align: usize,
+    /// The product that GEMM is built on.
+    pub dot: Dot,
+    /// The product that depthwise convolution is built on.
+    pub depthwise: Depthwise,
+    /// What C needs.
+    pub c: C,
+    /// What Rust needs.
+    pub rust: Rust,
+    types: BTreeMap<String, Spelling>,
+    ops: BTreeMap<String, Spelling>,
+    prelude: BTreeMap<String, Snippet>,
+}
+
+/// `acc[lane] += Σ a[k] · b[lane][k]`, and the tile of accumulators that fits the registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dot {
+    /// Accumulators of one `dot`.
+    pub lanes: usize,
+    /// Products added to an accumulator by one `dot`.
+    pub k: usize,
+    /// Rows of a tile, each with its own `a`.
+    pub rows: usize,
+    /// Vectors of `lanes` columns in a tile.
+    pub cols: usize,
+    /// What `load_a_u8` adds to an activation so that it fits the instruction.
+    #[serde(default)]
+    pub offset_u8: i32,
+    /// What `load_a_i8` adds to an activation so that it fits the instruction.
+    #[serde(default)]
+    pub offset_i8: i32,
+}
+
+/// `acc[lane] += Σ a[lane][tap] · w[lane][tap]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Depthwise {
+    /// Taps multiplied by one `dot_taps`.
+    pub taps: usize,
+}
+
+/// What a C compiler is told.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct C {
+    /// Command-line flags.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// A macro that is defined when the flags are given.
+    pub requires: Option<String>,
+    /// Headers, each with the beginnings of the identifiers that need it.
+    #[serde(default)]
+    pub includes: BTreeMap<String, Vec<String>>,
+}
+
+/// What rustc is told.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rust {
+    /// Target features.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// Paths to `use`, each with the beginnings of the identifiers that need it.
+    #[serde(default)]
+    pub uses: BTreeMap<String, Vec<String>>,
+}
+
+/// A language that kernels are printed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// C99.
+    C,
+    /// Rust, edition 2024.
+    Rust,
+}
+
+/// One text for both languages, or one for each.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Spelling {
+    Same(String),
+    Each { c: String, rust: String },
+}
+
+/// A function that rows call; a language that needs none has no text.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Snippet {
+    #[serde(default)]
+    c: String,
+    #[serde(default)]
+    rust: String,
+}
+
+/// A file in `targets/`; what is absent is the parent's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: String,
+    description: String,
+    inherits: Option<String>,
+    lanes: Option<usize>,
+    bytes: Option<usize>,
+    align: Option<usize>,
+    dot: Option<Dot>,
+    depthwise: Option<Depthwise>,
+    #[serde(default)]
+    c: C,
+    #[serde(default)]
+    rust: Rust,
+    #[serde(default)]
+    types: BTreeMap<String, Spelling>,
+    #[serde(default)]
+    ops: BTreeMap<String, Spelling>,
+    #[serde(default)]
+    prelude: BTreeMap<String, Snippet>,
+}
+
+/// Every machine's name, sorted.
+pub fn names() -> Vec<&'static str> {
+    TARGETS.iter().map(|(name, _)| *name).collect()
+}
+
+impl Target {
+    /// The machine of that name.
+    pub fn load(name: &str) -> Result<Target> {
+        let Some((_, text)) = TARGETS.iter().find(|(n, _)| *n == name) else {
+            let known = names().join(", ");
+            bail!("there is no target `{name}`"; hint: "known targets: {known}");
+        };
+        Target::parse(text).map_err(|e| e.at(&format!("targets/{name}.toml")))
+    }
+
+    /// The machine that a file describes; its parent is one of the embedded files.
+    pub fn parse(text: &str) -> Result<Target> {
+        let file: File = match toml::from_str(text) {
+            Ok(file) => file,
+            Err(error) => bail!("{}", error.to_string().trim_end()),
+        };
+        match &file.inherits {
+            Some(parent) => Ok(Target::load(parent)?.refined(file)),
+            None => Target::root(file),
+        }
+    }
+
+    fn root(file: File) -> Result<Target> {
+        let (Some(lanes), Some(bytes), Some(align), Some(dot), Some(depthwise)) =
+            (file.lanes, file.bytes, file.align, file.dot, file.depthwise)
+        else {
+            bail!("a target without parent needs lanes, bytes, align, dot and depthwise");
+        };
+        let mut prelude = file.prelude;
+        for (name, text) in functions(RUNTIME_SUPPORT) {
+            prelude.entry(name).or_default().rust = text;
+        }
+        Ok(Target {
+            name: file.name,
+            description: file.description,
+            lanes,
+            bytes,
+            align,
+            dot,
+            depthwise,
+            c: file.c,
+            rust: file.rust,
+            types: file.types,
+            ops: file.ops,
+            prelude,
+        })
+    }
+
+    fn refined(mut self, file: File) -> Target {
+        self.name = file.name;
+        self.description = file.description;
+        self.lanes = file.lanes.unwrap_or(self.lanes);
+        self.bytes = file.bytes.unwrap_or(self.bytes);
+        self.align = file.align.unwrap_or(self.align);
+        self.dot = file.dot.unwrap_or(self.dot);
+        self.depthwise = file.depthwise.unwrap_or(self.depthwise);
+        self.c.flags.extend(file.c.flags);
+        self.c.requires = file.c.requires.or(self.c.requires);
+        self.c.includes.extend(file.c.includes);
+        self.rust.features.extend(file.rust.features);
+        self.rust.uses.extend(file.rust.uses);
+        self.types.extend(file.types);
+        self.ops.extend(file.ops);
+        self.prelude.extend(file.prelude);
+        self
+    }
+
+    /// Whether the machine spells an operation.
+    pub fn has(&self, op: &str) -> bool {
+        self.ops.contains_key(op)
+    }
+
+    /// The names of the operations that the machine spells, sorted.
+    pub fn operations(&self) -> impl Iterator<Item = &str> {
+        self.ops.keys().map(String::as_str)
+    }
+
+    /// How an operation is spelled; holes are explained in `targets/README.md`.
+    pub fn operation(&self, name: &str, language: Language) -> Option<&str> {
+        self.ops.get(name).map(|row| row.text(language))
+    }
+
+    /// How a type is spelled.
+    pub fn ty(&self, name: &str, language: Language) -> Option<&str> {
+        self.types.get(name).map(|row| row.text(language))
+    }
+
+    /// The snippets that a text mentions and those that they mention, each after what it needs.
+    pub fn snippets(&self, text: &str, language: Language) -> Vec<&str> {
+        let mut names = Vec::new();
+        self.gather(text, language, "", &mut names);
+        names
+            .into_iter()
+            .map(|name| self.prelude[name].text(language))
+            .collect()
+    }
+
+    /// Adds the snippets that the text of snippet `own` mentions.
+    fn gather<'a>(&'a self, text: &str, language: Language, own: &str, names: &mut Vec<&'a str>) {
+        for word in identifiers(text).filter(|word| *word != own) {
+            let Some((name, snippet)) = self.prelude.get_key_value(word) else {
+                continue;
+            };
+            let text = snippet.text(language);
+            if !text.is_empty() && !names.contains(&name.as_str()) {
+                self.gather(text, language, name, names);
+                names.push(name);
+            }
+        }
+    }
+}
+
+impl Spelling {
+    fn text(&self, language: Language) -> &str {
+        match (self, language) {
+            (Spelling::Same(text), _) => text,
+            (Spelling::Each { c, .. }, Language::C) => c,
+            (Spelling::Each { rust, .. }, Language::Rust) => rust,
+        }
+    }
+}
+
+impl Snippet {
+    fn text(&self, language: Language) -> &str {
+        match language {
+            Language::C => self.c.trim_matches('\n'),
+            Language::Rust => self.rust.trim_matches('\n'),
+        }
+    }
+}
+
+/// The words of a text that could be identifiers.
+pub(crate) fn identifiers(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+}
+
+/// Integer arithmetic that a machine without floating point runs; its functions are snippets.
+const RUNTIME_SUPPORT: &str = include_str!("../../runtime-support/src/integer.rs");
+
+/// The top-level functions of a Rust file, each with its documentation and as a private function.
+fn functions(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut docs = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let private = line.strip_prefix("pub ").unwrap_or(line);
+        if line.starts_with("///") {
+            docs += line;
+            docs.push('\n');
+        } else if let Some(rest) = private.strip_prefix("fn ") {
+            let name = identifiers(rest).next().expect("a function has a name");
+            let body = lines.by_ref().take_while(|line| *line != "}");
+            let body: String = body.map(|line| format!("{line}\n")).collect();
+            found.push((name.to_string(), format!("{docs}{private}\n{body}}}")));
+            docs.clear();
+        } else {
+            docs.clear();
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_loads_under_its_own_name() {
+        for name in names() {
+            assert_eq!(Target::load(name).unwrap().name, name);
+        }
+        let error = Target::load("pdp11").unwrap_err();
+        assert!(error.to_string().contains("generic"), "{error}");
+    }
+
+    #[test]
+    fn snippets_follow_what_they_need_and_nothing_else_is_emitted() {
+        let text = r#"
+            name = "m"
+            description = "m"
+            inherits = "generic"
+            [prelude.outer]
+            c = "int outer(void) { return inner(); }"
+            [prelude.inner]
+            c = "int inner(void) { return 1; }"
+            [prelude.other]
+            c = "int other(void) { return 2; }"
+        "#;
+        let target = Target::parse(text).unwrap();
+        let found = target.snippets("x = outer() + outer();", Language::C);
+        let expected = [
+            "int inner(void) { return 1; }",
+            "int outer(void) { return inner(); }",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_misspelled_key_is_an_error() {
+        let text = "name = \"m\"\ndescription = \"m\"\ninherits = \"generic\"\nlines = 4\n";
+        let error = Target::parse(text).unwrap_err();
+        assert!(error.to_string().contains("lines"), "{error}");
+    }
+}

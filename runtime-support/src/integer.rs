@@ -1,0 +1,137 @@
+//! The same scaling without floating point: `m` is given by the bits of an f32.
+//!
+//! Each function tries the exact product first. Its distance from a tie says whether the roundings to f32
+//! that the definition makes on the way could matter; where they could, they are made, in integers.
+//! The functions are also the text that emitted Rust carries, so they call nothing but each other.
+
+/// The sign, 24-bit significand and binary exponent of an f32: `±significand · 2^exponent`.
+fn parts(x: u32) -> (bool, u32, i32) {
+    let exponent = (x >> 23 & 0xff) as i32;
+    let significand = x & 0x7f_ffff;
+    match exponent {
+        0 => (x >> 31 != 0, significand, -149),
+        _ => (x >> 31 != 0, significand | 0x80_0000, exponent - 150),
+    }
+}
+
+/// `x · 2^exponent` to the nearest f32, ties to even: a significand below 2²⁴ and its exponent.
+fn to_f32(x: u64, exponent: i32) -> (u64, i32) {
+    let excess = 40 - x.leading_zeros() as i32;
+    if excess <= 0 {
+        return (x, exponent);
+    }
+    let rounded = round_shift(x, excess);
+    // A carry into bit 24 leaves a power of two.
+    if rounded == 0x100_0000 {
+        (0x80_0000, exponent + excess + 1)
+    } else {
+        (rounded, exponent + excess)
+    }
+}
+
+/// `x / 2^shift` to the nearest integer, ties to even; `x` is below 2⁶³.
+fn round_shift(x: u64, shift: i32) -> u64 {
+    if shift <= 0 {
+        return x << -shift;
+    }
+    if shift > 63 {
+        return 0;
+    }
+    let below_half = (1 << (shift - 1)) - 1;
+    (x + below_half + (x >> shift & 1)) >> shift
+}
+
+/// `round_ties_even((acc as f32) · m)`, as the definition in f32 rounds it.
+pub fn scale_round(acc: i32, m: u32) -> i32 {
+    let (negative, significand, exponent) = parts(m);
+    let x = u64::from(acc.unsigned_abs()) * u64::from(significand);
+    let shift = -exponent;
+    let rounded = if shift > 56 {
+        0 // the product is below 2⁻¹
+    } else if shift > 0 && far_from_tie(x, shift, (x >> 22) + 1) {
+        (x + (1 << (shift - 1))) >> shift
+    } else {
+        let (a, scale) = to_f32(u64::from(acc.unsigned_abs()), exponent);
+        let (product, scale) = to_f32(a * u64::from(significand), scale);
+        round_shift(product, -scale)
+    };
+    if negative != (acc < 0) {
+        (rounded as i32).wrapping_neg()
+    } else {
+        rounded as i32
+    }
+}
+
+/// Whether no number within `error` of `x` is a tie when divided by `2^shift`.
+fn far_from_tie(x: u64, shift: i32, error: u64) -> bool {
+    let fraction = (x + (1 << (shift - 1))) & ((1 << shift) - 1);
+    fraction >= error && fraction + error < 1 << shift
+}
+
+/// `round_ties_even((a as f32) · ma + (b as f32) · mb)`, as the definition in f32 rounds it.
+pub fn scale_add_round(a: i32, ma: u32, b: i32, mb: u32) -> i32 {
+    let x = fixed(a, ma);
+    let y = fixed(b, mb);
+    let error = ((x.unsigned_abs() + y.unsigned_abs()) >> 21) + 3;
+    let sum = (x + y).unsigned_abs();
+    if !far_from_tie(sum, 24, error) {
+        return add_round(product(a, ma), product(b, mb));
+    }
+    let rounded = ((sum + (1 << 23)) >> 24) as i32;
+    if x + y < 0 { -rounded } else { rounded }
+}
+
+/// `x · m` in units of 2⁻²⁴, rounded toward zero.
+fn fixed(x: i32, m: u32) -> i64 {
+    let (negative, significand, exponent) = parts(m);
+    let exact = u64::from(x.unsigned_abs()) * u64::from(significand);
+    let magnitude = match exponent + 24 {
+        shift @ 0.. => exact << shift,
+        shift @ -63.. => exact >> -shift,
+        _ => 0,
+    };
+    let magnitude = magnitude as i64;
+    if negative != (x < 0) {
+        -magnitude
+    } else {
+        magnitude
+    }
+}
+
+/// The f32 `(x as f32) · m`: its sign, its significand (0 or of 24 bits) and its exponent.
+fn product(x: i32, m: u32) -> (bool, u64, i32) {
+    let (negative, significand, exponent) = parts(m);
+    let (x_rounded, exponent) = to_f32(u64::from(x.unsigned_abs()), exponent);
+    let (y, exponent) = to_f32(x_rounded * u64::from(significand), exponent);
+    if y == 0 {
+        return (false, 0, -149);
+    }
+    let lead = y.leading_zeros() as i32 - 40;
+    (negative != (x < 0), y << lead, exponent - lead)
+}
+
+/// The sum of two products, rounded to f32 and then to the nearest integer.
+fn add_round(x: (bool, u64, i32), y: (bool, u64, i32)) -> i32 {
+    let ((large_negative, large, scale), (small_negative, small, small_scale)) =
+        if x.1 == 0 || (y.1 != 0 && x.2 < y.2) {
+            (y, x)
+        } else {
+            (x, y)
+        };
+    // 38 more bits hold the smaller product; what lies below them only breaks ties.
+    let gap = scale - small_scale;
+    let (large, small, scale) = if gap <= 38 {
+        (large << gap.max(0), small, small_scale)
+    } else {
+        (large << 38, u64::from(small != 0), scale - 38)
+    };
+    let same_sign = large_negative == small_negative;
+    let (sum, negative) = if same_sign {
+        (large + small, large_negative)
+    } else {
+        (large.abs_diff(small), large_negative == (large > small))
+    };
+    let (sum, scale) = to_f32(sum, scale);
+    let rounded = round_shift(sum, -scale) as i32;
+    if negative { -rounded } else { rounded }
+}
