@@ -4,6 +4,7 @@
 //! `dot` means is fixed by `interp`, how it is spelled on a machine is a row in `targets/<machine>.toml`.
 //! `targets/README.md` lists the vocabulary.
 
+pub mod interp;
 mod ir;
 mod program;
 

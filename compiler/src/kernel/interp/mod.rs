@@ -1,0 +1,198 @@
+//! What a program means: runs it on byte memory, on any CPU, whatever machine it is for.
+//!
+//! The meaning of an operation depends on nothing but the target's numbers of lanes and taps
+//! (`targets/README.md`). Anything that the vocabulary leaves undefined is a panic that names the kernel
+//! and the operation: memory outside a buffer's region, sums beyond i32, unknown names.
+//! The arena starts as arbitrary bytes, so that a kernel that reads what nothing wrote is found.
+
+mod memory;
+mod operations;
+mod value;
+
+use std::collections::HashMap;
+
+use crate::kernel::{Buffer, Expr, Kernel, Program, Slot, Stmt};
+use crate::target::Target;
+
+use memory::{Address, Memory, Region};
+use operations::{Operation, operation};
+use value::Value;
+
+/// Runs a program on the bytes of its inputs and returns the bytes of its outputs.
+pub fn run(program: &Program, target: &Target, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut memory = Memory::new(program, inputs);
+    let kernels: Vec<_> = program.kernels.iter().map(|k| compile(k, program)).collect();
+    for call in &program.calls {
+        let kernel = &kernels[call.kernel];
+        memory.kernel = program.kernels[call.kernel].name.clone();
+        let mut buffers: Vec<Address> =
+            kernel.buffers.iter().zip(&call.args).map(|(b, slot)| address(*slot, b)).collect();
+        buffers.extend_from_slice(&kernel.constants);
+        let mut run = Run { target, memory: &mut memory, buffers, vars: vec![Value::None; kernel.vars] };
+        run.block(&kernel.body);
+    }
+    memory.outputs()
+}
+
+fn address(slot: Slot, buffer: &Buffer) -> Address {
+    let bytes = buffer.elem.bytes();
+    let (region, byte) = match slot {
+        Slot::Arena(byte) => (Region::Arena, byte),
+        Slot::Input(index, element) => (Region::Input(index), element * bytes),
+        Slot::Output(index, element) => (Region::Output(index), element * bytes),
+    };
+    Address { region, byte: byte as i64, element: bytes as i64 }
+}
+
+/// A kernel with names resolved to numbers.
+struct Compiled {
+    buffers: Vec<Buffer>,
+    constants: Vec<Address>,
+    vars: usize,
+    body: Vec<Step>,
+}
+
+enum Step {
+    Set(usize, Term),
+    For { var: usize, start: i64, end: i64, step: usize, body: Vec<Step> },
+    Do(Term),
+}
+
+enum Term {
+    Int(i64),
+    Var(usize),
+    Add(Box<Term>, Box<Term>),
+    Mul(Box<Term>, i64),
+    At(usize, Box<Term>),
+    Op(&'static str, Operation, Vec<Term>),
+}
+
+fn compile(kernel: &Kernel, program: &Program) -> Compiled {
+    let mut names = Names { kernel, vars: HashMap::new() };
+    let body = names.block(&kernel.body);
+    let constant = |name: &String| {
+        let known = program.constants.iter().position(|c| c.name == *name);
+        let index = known.unwrap_or_else(|| panic!("{}: no constant `{name}`", kernel.name));
+        let element = program.constants[index].elem.bytes() as i64;
+        Address { region: Region::Constant(index), byte: 0, element }
+    };
+    Compiled {
+        buffers: kernel.buffers.clone(),
+        constants: kernel.constants.iter().map(constant).collect(),
+        vars: names.vars.len(),
+        body,
+    }
+}
+
+struct Names<'a> {
+    kernel: &'a Kernel,
+    vars: HashMap<&'a str, usize>,
+}
+
+impl<'a> Names<'a> {
+    fn define(&mut self, name: &'a str) -> usize {
+        let next = self.vars.len();
+        *self.vars.entry(name).or_insert(next)
+    }
+
+    fn var(&self, name: &str) -> usize {
+        *self.vars.get(name).unwrap_or_else(|| panic!("{}: no value `{name}`", self.kernel.name))
+    }
+
+    fn buffer(&self, name: &str) -> usize {
+        let buffers = self.kernel.buffers.iter().map(|b| &b.name);
+        let mut all = buffers.chain(&self.kernel.constants);
+        let found = all.position(|known| known == name);
+        found.unwrap_or_else(|| panic!("{}: no buffer `{name}`", self.kernel.name))
+    }
+
+    fn block(&mut self, body: &'a [Stmt]) -> Vec<Step> {
+        body.iter().filter_map(|stmt| self.stmt(stmt)).collect()
+    }
+
+    fn stmt(&mut self, stmt: &'a Stmt) -> Option<Step> {
+        Some(match stmt {
+            Stmt::Let { name, value, .. } => {
+                let value = self.term(value);
+                Step::Set(self.define(name), value)
+            }
+            Stmt::Set { name, value } => Step::Set(self.var(name), self.term(value)),
+            Stmt::For { var, start, end, step, body } => {
+                assert!(*step > 0, "{}: a loop of `{var}` stands still", self.kernel.name);
+                let var = self.define(var);
+                Step::For { var, start: *start, end: *end, step: *step as usize, body: self.block(body) }
+            }
+            Stmt::Do(value) => Step::Do(self.term(value)),
+            Stmt::Note(_) => return None,
+        })
+    }
+
+    fn term(&self, expr: &Expr) -> Term {
+        match expr {
+            Expr::Int(value) => Term::Int(*value),
+            Expr::Var(name) => Term::Var(self.var(name)),
+            Expr::Add(a, b) => Term::Add(Box::new(self.term(a)), Box::new(self.term(b))),
+            Expr::Mul(a, b) => Term::Mul(Box::new(self.term(a)), *b),
+            Expr::At(buffer, index) => Term::At(self.buffer(buffer), Box::new(self.term(index))),
+            Expr::Op(name, args) => {
+                let known = operation(name);
+                let operation =
+                    known.unwrap_or_else(|| panic!("{}: no operation `{name}`", self.kernel.name));
+                Term::Op(name, operation, args.iter().map(|a| self.term(a)).collect())
+            }
+        }
+    }
+}
+
+/// One call of a kernel.
+struct Run<'a> {
+    target: &'a Target,
+    memory: &'a mut Memory,
+    buffers: Vec<Address>,
+    vars: Vec<Value>,
+}
+
+impl Run<'_> {
+    fn block(&mut self, body: &[Step]) {
+        for step in body {
+            match step {
+                Step::Set(var, value) => self.vars[*var] = self.eval(value),
+                Step::For { var, start, end, step, body } => {
+                    for i in (*start..*end).step_by(*step) {
+                        self.vars[*var] = Value::Int(i);
+                        self.block(body);
+                    }
+                }
+                Step::Do(value) => {
+                    self.eval(value);
+                }
+            }
+        }
+    }
+
+    fn index(&mut self, term: &Term) -> i64 {
+        match term {
+            Term::Int(value) => *value,
+            Term::Add(a, b) => self.index(a) + self.index(b),
+            Term::Mul(a, b) => self.index(a) * b,
+            other => self.eval(other).int(),
+        }
+    }
+
+    fn eval(&mut self, term: &Term) -> Value {
+        match term {
+            Term::Int(_) | Term::Add(..) | Term::Mul(..) => Value::Int(self.index(term)),
+            Term::Var(var) => self.vars[*var].clone(),
+            Term::At(buffer, index) => {
+                let mut address = self.buffers[*buffer];
+                address.byte += self.index(index) * address.element;
+                Value::Address(address)
+            }
+            Term::Op(name, operation, args) => {
+                let args: Vec<_> = args.iter().map(|a| self.eval(a)).collect();
+                self.memory.operation = name;
+                operation(self.target, self.memory, &args)
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The meaning of each operation of `targets/README.md`.
+
+use qcc_runtime_support as meaning;
+
+use super::memory::Memory;
+use super::value::Value;
+use crate::target::Target;
+
+/// What an operation does with its arguments.
+pub(super) type Operation = fn(&Target, &mut Memory, &[Value]) -> Value;
+
+/// What a `_part` load leaves in lanes that it does not define.
+const ANYTHING: i32 = 91;
+
+/// The operation of that name.
+pub(super) fn operation(name: &str) -> Option<Operation> {
+    memory_operation(name).or_else(|| vector_operation(name)).or_else(|| scalar_operation(name))
+}
+
+fn memory_operation(name: &str) -> Option<Operation> {
+    Some(match name {
+        "load_i32" => |t, m, v| {
+            Value::Ints(m.read_words(v[0].address(), t.lanes).iter().map(|x| *x as i32).collect())
+        },
+        "load_f32" => |t, m, v| Value::Reals(m.read_words(v[0].address(), t.lanes)),
+        "load_u8" => |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), t.lanes))),
+        "load_i8" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.lanes))),
+        "load_u8_part" => |t, m, v| Value::Ints(filled(unsigned(part(m, v, 1)), t.lanes, 0)),
+        "load_i8_part" => |t, m, v| Value::Ints(filled(signed(part(m, v, 1)), t.lanes, 0)),
+        "store_u8" => |_, m, v| store(m, v, &saturated(v[1].ints(), 0, 255)),
+        "store_i8" => |_, m, v| store(m, v, &saturated(v[1].ints(), -128, 127)),
+        "store_u8_part" => |_, m, v| store(m, v, first(&saturated(v[1].ints(), 0, 255), &v[2])),
+        "store_i8_part" => |_, m, v| store(m, v, first(&saturated(v[1].ints(), -128, 127), &v[2])),
+        "load_bytes" => |t, m, v| Value::Bytes(m.read(v[0].address(), t.bytes).to_vec()),
+        "load_bytes_part" => |t, m, v| {
+            let mut bytes = part(m, v, 1).to_vec();
+            bytes.resize(t.bytes, 0);
+            Value::Bytes(bytes)
+        },
+        "store_bytes" => |_, m, v| store(m, v, v[1].bytes()),
+        "store_bytes_part" => |_, m, v| store(m, v, first(v[1].bytes(), &v[2])),
+        "lookup" => |_, m, v| {
+            let table = m.read(v[0].address(), 256);
+            Value::Bytes(v[1].bytes().iter().map(|x| table[usize::from(*x)]).collect())
+        },
+        "load_a_u8" => |t, m, v| {
+            Value::Ints(plus(unsigned(m.read(v[0].address(), t.dot.k)), t.dot.offset_u8))
+        },
+        "load_a_i8" => |t, m, v| {
+            Value::Ints(plus(signed(m.read(v[0].address(), t.dot.k)), t.dot.offset_i8))
+        },
+        "load_a_u8_part" => |t, m, v| {
+            Value::Ints(filled(plus(unsigned(part(m, v, 1)), t.dot.offset_u8), t.dot.k, ANYTHING))
+        },
+        "load_a_i8_part" => |t, m, v| {
+            Value::Ints(filled(plus(signed(part(m, v, 1)), t.dot.offset_i8), t.dot.k, ANYTHING))
+        },
+        "load_b" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.dot.lanes * t.dot.k))),
+        "taps_u8" => |t, m, v| Value::Ints(taps(t, m, v, t.lanes, unsigned)),
+        "taps_i8" => |t, m, v| Value::Ints(taps(t, m, v, t.lanes, signed)),
+        "taps_u8_part" => |t, m, v| Value::Ints(taps(t, m, v, part_len(v), unsigned)),
+        "taps_i8_part" => |t, m, v| Value::Ints(taps(t, m, v, part_len(v), signed)),
+        "tap_weights" => |t, m, v| {
+            Value::Ints(signed(m.read(v[0].address(), t.lanes * t.depthwise.taps)))
+        },
+        "read_u8" => |_, m, v| Value::Int(unsigned(m.read(v[0].address(), 1))[0].into()),
+        "read_i8" => |_, m, v| Value::Int(signed(m.read(v[0].address(), 1))[0].into()),
+        "read_i32" => |_, m, v| Value::Int((m.read_words(v[0].address(), 1)[0] as i32).into()),
+        "write_byte" => |_, m, v| store(m, v, &[v[1].int() as u8]),
+        "write_i32" => |_, m, v| store(m, v, &(v[1].int() as i32).to_le_bytes()),
+        _ => return None,
+    })
+}
+
+fn vector_operation(name: &str) -> Option<Operation> {
+    Some(match name {
+        "splat_i32" => |t, _, v| Value::Ints(vec![i32_of(v[0].int()); t.lanes]),
+        "splat_f32" => |t, _, v| Value::Reals(vec![v[0].int() as u32; t.lanes]),
+        "splat_byte" => |t, _, v| Value::Bytes(vec![v[0].int() as u8; t.bytes]),
+        "add_i32" => |_, m, v| zip(m, v, i32::checked_add),
+        "sub_i32" => |_, m, v| zip(m, v, i32::checked_sub),
+        "mul_i32" => |_, m, v| zip(m, v, i32::checked_mul),
+        "max_i32" => |_, m, v| zip(m, v, |a, b| Some(a.max(b))),
+        "min_i32" => |_, m, v| zip(m, v, |a, b| Some(a.min(b))),
+        "pack_u8" => |_, _, v| Value::Bytes(packed(v, 0, 255)),
+        "pack_i8" => |_, _, v| Value::Bytes(packed(v, -128, 127)),
+        "max_u8" => |_, _, v| bytes(v, |a, b| a.max(b)),
+        "min_u8" => |_, _, v| bytes(v, |a, b| a.min(b)),
+        "max_i8" => |_, _, v| bytes(v, |a, b| (a as i8).max(b as i8) as u8),
+        "min_i8" => |_, _, v| bytes(v, |a, b| (a as i8).min(b as i8) as u8),
+        "select_f32" => |_, _, v| {
+            let sides = v[1].reals().iter().zip(v[2].reals());
+            let chosen = v[0].ints().iter().zip(sides).map(|(x, (a, b))| if *x < 0 { *a } else { *b });
+            Value::Reals(chosen.collect())
+        },
+        "scale_round" => |_, _, v| {
+            let pairs = v[0].ints().iter().zip(v[1].reals());
+            Value::Ints(pairs.map(|(a, m)| meaning::scale_round(*a, f32::from_bits(*m))).collect())
+        },
+        "scale_add_round" => |_, _, v| {
+            let left = v[0].ints().iter().zip(v[1].reals());
+            let right = v[2].ints().iter().zip(v[3].reals());
+            let sums = left.zip(right).map(|((a, ma), (b, mb))| {
+                meaning::scale_add_round(*a, f32::from_bits(*ma), *b, f32::from_bits(*mb))
+            });
+            Value::Ints(sums.collect())
+        },
+        "dot" => |t, m, v| products(m, v[0].ints(), t.dot.k, |lane, k| {
+            (v[1].ints()[k], v[2].ints()[lane * t.dot.k + k])
+        }),
+        "dot_taps" => |t, m, v| {
+            let taps = t.depthwise.taps;
+            products(m, v[0].ints(), taps, |lane, k| {
+                (v[1].ints()[lane * taps + k], v[2].ints()[lane * taps + k])
+            })
+        },
+        _ => return None,
+    })
+}
+
+fn scalar_operation(name: &str) -> Option<Operation> {
+    Some(match name {
+        "index" => |_, m, v| {
+            assert!(v[0].int() >= 0, "{}: a negative index", m.kernel);
+            v[0].clone()
+        },
+        "add" => |_, _, v| number(v[0].int() + v[1].int()),
+        "sub" => |_, _, v| number(v[0].int() - v[1].int()),
+        "mul" => |_, _, v| number(v[0].int() * v[1].int()),
+        "max" => |_, _, v| number(v[0].int().max(v[1].int())),
+        "min" => |_, _, v| number(v[0].int().min(v[1].int())),
+        "div" => |_, m, v| {
+            let (a, b) = (v[0].int(), v[1].int());
+            assert!(a >= 0 && b > 0, "{}: {a} / {b}", m.kernel);
+            number(a / b)
+        },
+        "select_less" => |_, _, v| if v[0].int() < v[1].int() { v[2].clone() } else { v[3].clone() },
+        _ => return None,
+    })
+}
+
+fn unsigned(bytes: &[u8]) -> Vec<i32> {
+    bytes.iter().map(|x| i32::from(*x)).collect()
+}
+
+fn signed(bytes: &[u8]) -> Vec<i32> {
+    bytes.iter().map(|x| i32::from(*x as i8)).collect()
+}
+
+fn plus(mut values: Vec<i32>, offset: i32) -> Vec<i32> {
+    values.iter_mut().for_each(|x| *x += offset);
+    values
+}
+
+fn filled(mut values: Vec<i32>, len: usize, rest: i32) -> Vec<i32> {
+    values.resize(len, rest);
+    values
+}
+
+/// The bytes at address `v[0]`, as many as number `v[count]` says.
+fn part<'a>(memory: &'a mut Memory, v: &[Value], count: usize) -> &'a [u8] {
+    memory.read(v[0].address(), v[count].int() as usize)
+}
+
+fn part_len(v: &[Value]) -> usize {
+    v[v.len() - 1].int() as usize
+}
+
+fn taps(t: &Target, memory: &mut Memory, v: &[Value], len: usize, widen: fn(&[u8]) -> Vec<i32>) -> Vec<i32> {
+    let count = t.depthwise.taps;
+    let mut values = vec![0; t.lanes * count];
+    for (tap, address) in v[..count].iter().enumerate() {
+        for (lane, x) in widen(memory.read(address.address(), len)).into_iter().enumerate() {
+            values[lane * count + tap] = x;
+        }
+    }
+    values
+}
+
+fn store(memory: &mut Memory, v: &[Value], bytes: &[u8]) -> Value {
+    memory.write(v[0].address(), bytes);
+    Value::None
+}
+
+fn first<'a>(bytes: &'a [u8], n: &Value) -> &'a [u8] {
+    &bytes[..n.int() as usize]
+}
+
+fn saturated(values: &[i32], low: i32, high: i32) -> Vec<u8> {
+    values.iter().map(|x| (*x).clamp(low, high) as u8).collect()
+}
+
+fn packed(v: &[Value], low: i32, high: i32) -> Vec<u8> {
+    v.iter().flat_map(|vector| saturated(vector.ints(), low, high)).collect()
+}
+
+fn zip(memory: &Memory, v: &[Value], f: fn(i32, i32) -> Option<i32>) -> Value {
+    let pairs = v[0].ints().iter().zip(v[1].ints());
+    Value::Ints(pairs.map(|(a, b)| f(*a, *b).unwrap_or_else(|| overflow(memory))).collect())
+}
+
+fn bytes(v: &[Value], f: fn(u8, u8) -> u8) -> Value {
+    Value::Bytes(v[0].bytes().iter().zip(v[1].bytes()).map(|(a, b)| f(*a, *b)).collect())
+}
+
+fn products(memory: &Memory, acc: &[i32], k: usize, pair: impl Fn(usize, usize) -> (i32, i32)) -> Value {
+    let lane = |(lane, acc): (usize, &i32)| {
+        let sum: i64 = (0..k).map(|k| pair(lane, k)).map(|(a, w)| i64::from(a) * i64::from(w)).sum();
+        i32::try_from(i64::from(*acc) + sum).unwrap_or_else(|_| overflow(memory))
+    };
+    Value::Ints(acc.iter().enumerate().map(lane).collect())
+}
+
+fn overflow(memory: &Memory) -> ! {
+    panic!("{}: {} leaves i32", memory.kernel, memory.operation)
+}
+
+fn number(value: i64) -> Value {
+    Value::Int(i64::from(i32_of(value)))
+}
+
+fn i32_of(value: i64) -> i32 {
+    i32::try_from(value).unwrap_or_else(|_| panic!("{value} is no i32"))
+}
