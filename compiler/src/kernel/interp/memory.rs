@@ -39,10 +39,18 @@ impl Memory {
     pub(super) fn new(program: &Program, inputs: &[Vec<u8>]) -> Memory {
         for (port, bytes) in program.inputs.iter().zip(inputs) {
             let expected = port.ty.len() * port.scalar.bytes();
-            assert_eq!(bytes.len(), expected, "input `{}` has the bytes of its type", port.name);
+            assert_eq!(
+                bytes.len(),
+                expected,
+                "input `{}` has the bytes of its type",
+                port.name
+            );
         }
         assert_eq!(inputs.len(), program.inputs.len(), "each input is given");
-        let outputs = program.outputs.iter().map(|p| vec![ARBITRARY; p.ty.len() * p.scalar.bytes()]);
+        let outputs = program
+            .outputs
+            .iter()
+            .map(|p| vec![ARBITRARY; p.ty.len() * p.scalar.bytes()]);
         Memory {
             arena: vec![ARBITRARY; program.arena_bytes],
             inputs: inputs.to_vec(),
@@ -84,7 +92,13 @@ impl Memory {
 
     /// 32-bit numbers at an address aligned for them.
     pub(super) fn read_words(&mut self, at: Address, len: usize) -> Vec<u32> {
-        assert_eq!(at.byte % 4, 0, "{}: {} at an odd address", self.kernel, self.operation);
+        assert_eq!(
+            at.byte % 4,
+            0,
+            "{}: {} at an odd address",
+            self.kernel,
+            self.operation
+        );
         let bytes = self.place(at, len * 4);
         let (words, _) = bytes.as_chunks::<4>();
         words.iter().map(|word| u32::from_le_bytes(*word)).collect()
@@ -93,7 +107,11 @@ impl Memory {
     /// Replaces the bytes at an address; inputs and constants are read-only.
     pub(super) fn write(&mut self, at: Address, bytes: &[u8]) {
         let writable = matches!(at.region, Region::Arena | Region::Output(_));
-        assert!(writable, "{}: {} writes {:?}", self.kernel, self.operation, at.region);
+        assert!(
+            writable,
+            "{}: {} writes {:?}",
+            self.kernel, self.operation, at.region
+        );
         self.place(at, bytes.len()).copy_from_slice(bytes);
     }
 }

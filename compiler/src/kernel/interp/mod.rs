@@ -21,14 +21,27 @@ use value::Value;
 /// Runs a program on the bytes of its inputs and returns the bytes of its outputs.
 pub fn run(program: &Program, target: &Target, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut memory = Memory::new(program, inputs);
-    let kernels: Vec<_> = program.kernels.iter().map(|k| compile(k, program)).collect();
+    let kernels: Vec<_> = program
+        .kernels
+        .iter()
+        .map(|k| compile(k, program))
+        .collect();
     for call in &program.calls {
         let kernel = &kernels[call.kernel];
         memory.kernel = program.kernels[call.kernel].name.clone();
-        let mut buffers: Vec<Address> =
-            kernel.buffers.iter().zip(&call.args).map(|(b, slot)| address(*slot, b)).collect();
+        let mut buffers: Vec<Address> = kernel
+            .buffers
+            .iter()
+            .zip(&call.args)
+            .map(|(b, slot)| address(*slot, b))
+            .collect();
         buffers.extend_from_slice(&kernel.constants);
-        let mut run = Run { target, memory: &mut memory, buffers, vars: vec![Value::None; kernel.vars] };
+        let mut run = Run {
+            target,
+            memory: &mut memory,
+            buffers,
+            vars: vec![Value::None; kernel.vars],
+        };
         run.block(&kernel.body);
     }
     memory.outputs()
@@ -41,7 +54,11 @@ fn address(slot: Slot, buffer: &Buffer) -> Address {
         Slot::Input(index, element) => (Region::Input(index), element * bytes),
         Slot::Output(index, element) => (Region::Output(index), element * bytes),
     };
-    Address { region, byte: byte as i64, element: bytes as i64 }
+    Address {
+        region,
+        byte: byte as i64,
+        element: bytes as i64,
+    }
 }
 
 /// A kernel with names resolved to numbers.
@@ -54,7 +71,13 @@ struct Compiled {
 
 enum Step {
     Set(usize, Term),
-    For { var: usize, start: i64, end: i64, step: usize, body: Vec<Step> },
+    For {
+        var: usize,
+        start: i64,
+        end: i64,
+        step: usize,
+        body: Vec<Step>,
+    },
     Do(Term),
 }
 
@@ -68,13 +91,20 @@ enum Term {
 }
 
 fn compile(kernel: &Kernel, program: &Program) -> Compiled {
-    let mut names = Names { kernel, vars: HashMap::new() };
+    let mut names = Names {
+        kernel,
+        vars: HashMap::new(),
+    };
     let body = names.block(&kernel.body);
     let constant = |name: &String| {
         let known = program.constants.iter().position(|c| c.name == *name);
         let index = known.unwrap_or_else(|| panic!("{}: no constant `{name}`", kernel.name));
         let element = program.constants[index].elem.bytes() as i64;
-        Address { region: Region::Constant(index), byte: 0, element }
+        Address {
+            region: Region::Constant(index),
+            byte: 0,
+            element,
+        }
     };
     Compiled {
         buffers: kernel.buffers.clone(),
@@ -96,7 +126,10 @@ impl<'a> Names<'a> {
     }
 
     fn var(&self, name: &str) -> usize {
-        *self.vars.get(name).unwrap_or_else(|| panic!("{}: no value `{name}`", self.kernel.name))
+        *self
+            .vars
+            .get(name)
+            .unwrap_or_else(|| panic!("{}: no value `{name}`", self.kernel.name))
     }
 
     fn buffer(&self, name: &str) -> usize {
@@ -117,10 +150,26 @@ impl<'a> Names<'a> {
                 Step::Set(self.define(name), value)
             }
             Stmt::Set { name, value } => Step::Set(self.var(name), self.term(value)),
-            Stmt::For { var, start, end, step, body } => {
-                assert!(*step > 0, "{}: a loop of `{var}` stands still", self.kernel.name);
+            Stmt::For {
+                var,
+                start,
+                end,
+                step,
+                body,
+            } => {
+                assert!(
+                    *step > 0,
+                    "{}: a loop of `{var}` stands still",
+                    self.kernel.name
+                );
                 let var = self.define(var);
-                Step::For { var, start: *start, end: *end, step: *step as usize, body: self.block(body) }
+                Step::For {
+                    var,
+                    start: *start,
+                    end: *end,
+                    step: *step as usize,
+                    body: self.block(body),
+                }
             }
             Stmt::Do(value) => Step::Do(self.term(value)),
             Stmt::Note(_) => return None,
@@ -157,7 +206,13 @@ impl Run<'_> {
         for step in body {
             match step {
                 Step::Set(var, value) => self.vars[*var] = self.eval(value),
-                Step::For { var, start, end, step, body } => {
+                Step::For {
+                    var,
+                    start,
+                    end,
+                    step,
+                    body,
+                } => {
                     for i in (*start..*end).step_by(*step) {
                         self.vars[*var] = Value::Int(i);
                         self.block(body);
@@ -194,5 +249,98 @@ impl Run<'_> {
                 operation(self.target, self.memory, &args)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Type;
+    use crate::kernel::{Call, Constant, Port, Scalar, at, int, op, var};
+
+    fn port(name: &str, len: usize) -> Port {
+        Port {
+            name: name.into(),
+            ty: Type::float([len]),
+            scalar: Scalar::U8,
+        }
+    }
+
+    fn buffer(name: &str, mutable: bool) -> Buffer {
+        Buffer {
+            name: name.into(),
+            elem: Scalar::U8,
+            mutable,
+        }
+    }
+
+    /// `y[i] = w[i] · x[i + 1] + 3`, an element at a time.
+    fn program(len: i64) -> Program {
+        let x = op("load_u8", [at("x", var("i") + int(1))]);
+        let product = op("mul_i32", [x, op("load_i8", [at("w", var("i"))])]);
+        let sum = op("add_i32", [product, op("splat_i32", [int(3)])]);
+        let body = vec![
+            Stmt::Let {
+                name: "sum".into(),
+                ty: "vi32",
+                mutable: false,
+                value: sum,
+            },
+            Stmt::Do(op("store_u8", [at("y", var("i")), var("sum")])),
+        ];
+        let kernel = Kernel {
+            name: "scale".into(),
+            comment: vec![],
+            buffers: vec![buffer("x", false), buffer("y", true)],
+            constants: vec!["w".into()],
+            body: vec![Stmt::For {
+                var: "i".into(),
+                start: 0,
+                end: len,
+                step: 1,
+                body,
+            }],
+        };
+        let args = vec![Slot::Input(0, 0), Slot::Output(0, 0)];
+        Program {
+            name: "net".into(),
+            inputs: vec![port("x", 4)],
+            outputs: vec![port("y", 3)],
+            arena_bytes: 0,
+            align: 1,
+            kernels: vec![kernel],
+            constants: vec![Constant {
+                name: "w".into(),
+                elem: Scalar::I8,
+                bytes: vec![2, 255, 100],
+            }],
+            calls: vec![Call {
+                layer: "scale".into(),
+                kernel: 0,
+                args,
+                macs: 3,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_kernel_runs_over_its_buffers() {
+        let generic = Target::load("generic").unwrap();
+        let outputs = run(&program(3), &generic, &[vec![9, 1, 2, 30]]);
+        assert_eq!(outputs, [vec![5, 1, 255]]);
+    }
+
+    #[test]
+    fn reading_past_an_input_is_found() {
+        let generic = Target::load("generic").unwrap();
+        let outcome = std::panic::catch_unwind(|| run(&program(4), &generic, &[vec![9, 1, 2, 30]]));
+        let message = *outcome
+            .expect_err("four elements are one too many")
+            .downcast::<String>()
+            .unwrap();
+        assert!(
+            message.starts_with("scale: load_u8 touches 1 bytes at 4 of Input(0)"),
+            "{message}"
+        );
     }
 }

@@ -14,13 +14,20 @@ const ANYTHING: i32 = 91;
 
 /// The operation of that name.
 pub(super) fn operation(name: &str) -> Option<Operation> {
-    memory_operation(name).or_else(|| vector_operation(name)).or_else(|| scalar_operation(name))
+    memory_operation(name)
+        .or_else(|| vector_operation(name))
+        .or_else(|| scalar_operation(name))
 }
 
 fn memory_operation(name: &str) -> Option<Operation> {
     Some(match name {
         "load_i32" => |t, m, v| {
-            Value::Ints(m.read_words(v[0].address(), t.lanes).iter().map(|x| *x as i32).collect())
+            Value::Ints(
+                m.read_words(v[0].address(), t.lanes)
+                    .iter()
+                    .map(|x| *x as i32)
+                    .collect(),
+            )
         },
         "load_f32" => |t, m, v| Value::Reals(m.read_words(v[0].address(), t.lanes)),
         "load_u8" => |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), t.lanes))),
@@ -41,28 +48,47 @@ fn memory_operation(name: &str) -> Option<Operation> {
         "store_bytes_part" => |_, m, v| store(m, v, first(v[1].bytes(), &v[2])),
         "lookup" => |_, m, v| {
             let table = m.read(v[0].address(), 256);
-            Value::Bytes(v[1].bytes().iter().map(|x| table[usize::from(*x)]).collect())
+            Value::Bytes(
+                v[1].bytes()
+                    .iter()
+                    .map(|x| table[usize::from(*x)])
+                    .collect(),
+            )
         },
         "load_a_u8" => |t, m, v| {
-            Value::Ints(plus(unsigned(m.read(v[0].address(), t.dot.k)), t.dot.offset_u8))
+            Value::Ints(plus(
+                unsigned(m.read(v[0].address(), t.dot.k)),
+                t.dot.offset_u8,
+            ))
         },
         "load_a_i8" => |t, m, v| {
-            Value::Ints(plus(signed(m.read(v[0].address(), t.dot.k)), t.dot.offset_i8))
+            Value::Ints(plus(
+                signed(m.read(v[0].address(), t.dot.k)),
+                t.dot.offset_i8,
+            ))
         },
         "load_a_u8_part" => |t, m, v| {
-            Value::Ints(filled(plus(unsigned(part(m, v, 1)), t.dot.offset_u8), t.dot.k, ANYTHING))
+            Value::Ints(filled(
+                plus(unsigned(part(m, v, 1)), t.dot.offset_u8),
+                t.dot.k,
+                ANYTHING,
+            ))
         },
         "load_a_i8_part" => |t, m, v| {
-            Value::Ints(filled(plus(signed(part(m, v, 1)), t.dot.offset_i8), t.dot.k, ANYTHING))
+            Value::Ints(filled(
+                plus(signed(part(m, v, 1)), t.dot.offset_i8),
+                t.dot.k,
+                ANYTHING,
+            ))
         },
         "load_b" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.dot.lanes * t.dot.k))),
         "taps_u8" => |t, m, v| Value::Ints(taps(t, m, v, t.lanes, unsigned)),
         "taps_i8" => |t, m, v| Value::Ints(taps(t, m, v, t.lanes, signed)),
         "taps_u8_part" => |t, m, v| Value::Ints(taps(t, m, v, part_len(v), unsigned)),
         "taps_i8_part" => |t, m, v| Value::Ints(taps(t, m, v, part_len(v), signed)),
-        "tap_weights" => |t, m, v| {
-            Value::Ints(signed(m.read(v[0].address(), t.lanes * t.depthwise.taps)))
-        },
+        "tap_weights" => {
+            |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.lanes * t.depthwise.taps)))
+        }
         "read_u8" => |_, m, v| Value::Int(unsigned(m.read(v[0].address(), 1))[0].into()),
         "read_i8" => |_, m, v| Value::Int(signed(m.read(v[0].address(), 1))[0].into()),
         "read_i32" => |_, m, v| Value::Int((m.read_words(v[0].address(), 1)[0] as i32).into()),
@@ -90,12 +116,20 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "min_i8" => |_, _, v| bytes(v, |a, b| (a as i8).min(b as i8) as u8),
         "select_f32" => |_, _, v| {
             let sides = v[1].reals().iter().zip(v[2].reals());
-            let chosen = v[0].ints().iter().zip(sides).map(|(x, (a, b))| if *x < 0 { *a } else { *b });
+            let chosen = v[0]
+                .ints()
+                .iter()
+                .zip(sides)
+                .map(|(x, (a, b))| if *x < 0 { *a } else { *b });
             Value::Reals(chosen.collect())
         },
         "scale_round" => |_, _, v| {
             let pairs = v[0].ints().iter().zip(v[1].reals());
-            Value::Ints(pairs.map(|(a, m)| meaning::scale_round(*a, f32::from_bits(*m))).collect())
+            Value::Ints(
+                pairs
+                    .map(|(a, m)| meaning::scale_round(*a, f32::from_bits(*m)))
+                    .collect(),
+            )
         },
         "scale_add_round" => |_, _, v| {
             let left = v[0].ints().iter().zip(v[1].reals());
@@ -105,9 +139,11 @@ fn vector_operation(name: &str) -> Option<Operation> {
             });
             Value::Ints(sums.collect())
         },
-        "dot" => |t, m, v| products(m, v[0].ints(), t.dot.k, |lane, k| {
-            (v[1].ints()[k], v[2].ints()[lane * t.dot.k + k])
-        }),
+        "dot" => |t, m, v| {
+            products(m, v[0].ints(), t.dot.k, |lane, k| {
+                (v[1].ints()[k], v[2].ints()[lane * t.dot.k + k])
+            })
+        },
         "dot_taps" => |t, m, v| {
             let taps = t.depthwise.taps;
             products(m, v[0].ints(), taps, |lane, k| {
@@ -134,7 +170,13 @@ fn scalar_operation(name: &str) -> Option<Operation> {
             assert!(a >= 0 && b > 0, "{}: {a} / {b}", m.kernel);
             number(a / b)
         },
-        "select_less" => |_, _, v| if v[0].int() < v[1].int() { v[2].clone() } else { v[3].clone() },
+        "select_less" => |_, _, v| {
+            if v[0].int() < v[1].int() {
+                v[2].clone()
+            } else {
+                v[3].clone()
+            }
+        },
         _ => return None,
     })
 }
@@ -166,11 +208,20 @@ fn part_len(v: &[Value]) -> usize {
     v[v.len() - 1].int() as usize
 }
 
-fn taps(t: &Target, memory: &mut Memory, v: &[Value], len: usize, widen: fn(&[u8]) -> Vec<i32>) -> Vec<i32> {
+fn taps(
+    t: &Target,
+    memory: &mut Memory,
+    v: &[Value],
+    len: usize,
+    widen: fn(&[u8]) -> Vec<i32>,
+) -> Vec<i32> {
     let count = t.depthwise.taps;
     let mut values = vec![0; t.lanes * count];
     for (tap, address) in v[..count].iter().enumerate() {
-        for (lane, x) in widen(memory.read(address.address(), len)).into_iter().enumerate() {
+        for (lane, x) in widen(memory.read(address.address(), len))
+            .into_iter()
+            .enumerate()
+        {
             values[lane * count + tap] = x;
         }
     }
@@ -191,21 +242,41 @@ fn saturated(values: &[i32], low: i32, high: i32) -> Vec<u8> {
 }
 
 fn packed(v: &[Value], low: i32, high: i32) -> Vec<u8> {
-    v.iter().flat_map(|vector| saturated(vector.ints(), low, high)).collect()
+    v.iter()
+        .flat_map(|vector| saturated(vector.ints(), low, high))
+        .collect()
 }
 
 fn zip(memory: &Memory, v: &[Value], f: fn(i32, i32) -> Option<i32>) -> Value {
     let pairs = v[0].ints().iter().zip(v[1].ints());
-    Value::Ints(pairs.map(|(a, b)| f(*a, *b).unwrap_or_else(|| overflow(memory))).collect())
+    Value::Ints(
+        pairs
+            .map(|(a, b)| f(*a, *b).unwrap_or_else(|| overflow(memory)))
+            .collect(),
+    )
 }
 
 fn bytes(v: &[Value], f: fn(u8, u8) -> u8) -> Value {
-    Value::Bytes(v[0].bytes().iter().zip(v[1].bytes()).map(|(a, b)| f(*a, *b)).collect())
+    Value::Bytes(
+        v[0].bytes()
+            .iter()
+            .zip(v[1].bytes())
+            .map(|(a, b)| f(*a, *b))
+            .collect(),
+    )
 }
 
-fn products(memory: &Memory, acc: &[i32], k: usize, pair: impl Fn(usize, usize) -> (i32, i32)) -> Value {
+fn products(
+    memory: &Memory,
+    acc: &[i32],
+    k: usize,
+    pair: impl Fn(usize, usize) -> (i32, i32),
+) -> Value {
     let lane = |(lane, acc): (usize, &i32)| {
-        let sum: i64 = (0..k).map(|k| pair(lane, k)).map(|(a, w)| i64::from(a) * i64::from(w)).sum();
+        let sum: i64 = (0..k)
+            .map(|k| pair(lane, k))
+            .map(|(a, w)| i64::from(a) * i64::from(w))
+            .sum();
         i32::try_from(i64::from(*acc) + sum).unwrap_or_else(|_| overflow(memory))
     };
     Value::Ints(acc.iter().enumerate().map(lane).collect())
