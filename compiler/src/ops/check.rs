@@ -46,12 +46,7 @@ pub(super) fn typed(shape: Vec<usize>, elem: Elem) -> Result<Type> {
 
 /// The number of elements of a shape, refused where no machine can hold them.
 pub(crate) fn size(shape: &[usize]) -> Result<usize> {
-    if shape.len() > MOST_AXES {
-        bail!(
-            "a tensor has {} axes; at most {MOST_AXES} are supported",
-            shape.len()
-        );
-    }
+    rank(shape.len())?;
     let mut size = 1usize;
     for &extent in shape {
         // An empty axis must not hide extents whose product overflows.
@@ -64,6 +59,14 @@ pub(crate) fn size(shape: &[usize]) -> Result<usize> {
         };
     }
     Ok(shape.iter().product())
+}
+
+/// Refuses more axes than any network has.
+pub(crate) fn rank(axes: usize) -> Result<()> {
+    if axes > MOST_AXES {
+        bail!("a tensor has {axes} axes; at most {MOST_AXES} are supported");
+    }
+    Ok(())
 }
 
 /// Extents from the integers of a file: none negative, and together within the limits.

@@ -8,7 +8,7 @@ use crate::{Result, bail};
 
 /// All values computed while importing one model have no more elements together, so that a small file
 /// cannot ask for unbounded memory.
-const MAX_FOLDED: usize = 1 << 27;
+const MAX_FOLDED: usize = 1 << 26;
 
 /// The model under construction.
 pub struct Importer {
@@ -110,7 +110,7 @@ impl Importer {
     pub fn known_ints(&self, id: TensorId, what: &str) -> Result<Vec<i64>> {
         match self.known(id, what)? {
             Data::I64(v) => Ok(v.clone()),
-            _ => bail!("{what} `{}` are not integers", self.model[id].name),
+            _ => bail!("`{}` ({what}) is not of integers", self.model[id].name),
         }
     }
 
@@ -118,7 +118,7 @@ impl Importer {
     pub fn known_reals(&self, id: TensorId, what: &str) -> Result<Vec<f32>> {
         match self.known(id, what)? {
             Data::F32(v) => Ok(v.clone()),
-            _ => bail!("{what} `{}` are not reals", self.model[id].name),
+            _ => bail!("`{}` ({what}) is not of reals", self.model[id].name),
         }
     }
 
@@ -126,7 +126,7 @@ impl Importer {
         match self.value(id) {
             Some(array) => Ok(&array.data),
             None => bail!(
-                "{what} `{}` depend on the input's values", self.model[id].name;
+                "`{}` ({what}) depends on the input's values", self.model[id].name;
                 hint: "only what is known at compile time can be compiled; fix sizes with --batch and --dim, \
                        or simplify the model before exporting it"
             ),
