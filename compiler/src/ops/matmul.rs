@@ -72,6 +72,9 @@ impl Operator for MatMul {
             Some(bias) => bias.reals().repeat(count * m),
             None => vec![0.0; count * m * n],
         };
+        if out.is_empty() {
+            return Array::f32([lead, vec![*m, *n]].concat(), out);
+        }
         // One matrix for all of `a`: its leading axes are more rows.
         let (products, rows) = match b_lead.iter().product() {
             1 => (1, count * m),
@@ -239,6 +242,19 @@ mod tests {
         let all = product(&counting(&[2, 1, 1, 2]), &counting(&[3, 2, 1]), None);
         let expected = vec![5.0, 11.0, 17.0, 11.0, 25.0, 39.0];
         assert_eq!(all, Array::f32([2, 3, 1, 1], expected));
+    }
+
+    #[test]
+    fn empty_products() {
+        let empty = |shape: &[usize]| Array::f32(shape, vec![]);
+        assert_eq!(
+            product(&empty(&[0, 2, 3]), &counting(&[3, 2]), None),
+            empty(&[0, 2, 2])
+        );
+        assert_eq!(
+            product(&empty(&[2, 0]), &empty(&[0, 1]), None).reals(),
+            [0.0, 0.0]
+        );
     }
 
     #[test]

@@ -74,6 +74,9 @@ pub(super) fn conv_transpose(op: &ConvTranspose, operands: &[Option<&Array>]) ->
         pads: op.pads,
     };
     let mut out = biased(&shape, operands.get(2).copied().flatten());
+    if x.is_empty() {
+        return finish(shape, out, op.activation);
+    }
     let inputs = x.shape[1] / op.groups;
     let pixels: usize = geometry.output.iter().product();
     let taps = w.shape[1] * geometry.kernel.iter().product::<usize>();

@@ -252,6 +252,31 @@ fn transposed_convolution_by_hand() {
 }
 
 #[test]
+fn empty_images_leave_the_bias() {
+    let bias = Array::f32([1], vec![0.5]);
+    let op = ConvTranspose {
+        strides: [1, 1],
+        pads: Pads::default(),
+        dilations: [1, 1],
+        groups: 1,
+        output_padding: [0, 2],
+        activation: Clamp::NONE,
+    };
+    let x = Array::f32([1, 1, 1, 0], vec![]);
+    let y = op.eval(&[Some(&x), Some(&counting(&[1, 1, 1, 1])), Some(&bias)]);
+    assert_eq!(y, Array::f32([1, 1, 1, 2], vec![0.5, 0.5]));
+    let padded = Conv {
+        pads: Pads {
+            left: 2,
+            ..Pads::default()
+        },
+        ..plain()
+    };
+    let y = padded.eval(&[Some(&x), Some(&counting(&[1, 1, 1, 2])), Some(&bias)]);
+    assert_eq!(y, Array::f32([1, 1, 1, 1], vec![0.5]));
+}
+
+#[test]
 fn auto_pad_becomes_numbers() {
     let conv = |padding: &str| {
         let (model, _) = OneNode::new("Conv", 11)

@@ -62,6 +62,9 @@ impl Operator for Pool {
             _ => check::image(operands, 0)?,
         };
         window::check(self.kernel, self.strides, self.dilations)?;
+        if self.output.contains(&0) {
+            bail!("an image of {h}×{w} has no window"; hint: "check the model's dynamic axes")
+        }
         let elem = if plain { x.elem.clone() } else { Elem::Float };
         let ty = check::typed(vec![n, c, self.output[0], self.output[1]], elem)?;
         for (axis, extent) in [h, w].into_iter().enumerate() {

@@ -150,6 +150,11 @@ fn refusals_name_what_is_wrong() {
             .refusal(),
         "a window of 1×1 lies wholly in the padding of an image of 2×2"
     );
+    let empty = OneNode::new("MaxPool", 12).string("auto_pad", "SAME_UPPER");
+    let empty = empty
+        .ints("kernel_shape", &[1, 1])
+        .operand(counting(&[1, 1, 0, 2]));
+    assert_eq!(empty.refusal(), "an image of 0×2 has no window");
     assert_eq!(
         node()
             .ints("kernel_shape", &[1, 1])
