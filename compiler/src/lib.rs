@@ -24,6 +24,7 @@ pub mod lower;
 pub mod onnx;
 pub mod ops;
 pub mod passes;
+pub mod prove;
 pub mod target;
 
 pub use error::{Diagnostic, Error, Result};

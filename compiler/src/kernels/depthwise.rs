@@ -1,0 +1,361 @@
+//! Depthwise convolution: one filter a channel, vectors over channels.
+//!
+//! A machine multiplies `taps` taps of each lane at once ([`crate::target::Depthwise`]). Taps are grouped down the
+//! columns, the rows that remain along the row, so that neighbouring results of a tile read the same groups:
+//!
+//! ```text
+//!  3×3, two taps at once:   A B C     (A D) (B E) (C F)   shared by the results one and two to the left
+//!                           D E F
+//!                           G H I     (G H) (I ·)         `·` has weight 0
+//! ```
+
+use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
+use crate::kernels::pack::{Packed, Product};
+use crate::kernels::pixels::{Pixels, counted, size};
+use crate::kernels::requantize::{Sums, define};
+use crate::kernels::tile::cut;
+use crate::kernels::{Names, Requantize, View, Window};
+use crate::target::Target;
+
+/// Windows of more taps are loops, not straight lines.
+const UNROLLED_TAPS: usize = 49;
+
+/// A depthwise convolution whose sizes, zero points and clamp are compile-time facts.
+///
+/// Buffers: `x`, then `r` if there is a residual, then `y`. `x` starts at the first window's corner.
+#[derive(Clone, Debug)]
+pub struct Depthwise {
+    /// The kernel's name.
+    pub name: String,
+    /// Lines above the function.
+    pub comment: Vec<String>,
+    /// The taps.
+    pub window: Window,
+    /// The padded input; it has the channels of the output.
+    pub input: View,
+    /// Whether the input is i8, not u8.
+    pub input_signed: bool,
+    /// Whether the input may be read a few bytes past its end.
+    pub slack: bool,
+    /// The result.
+    pub output: View,
+    /// From sums to results.
+    pub requantize: Requantize,
+    /// Names of the constants.
+    pub constants: Names,
+}
+
+/// Taps multiplied at once: index of each in the window, `None` for a weight of 0.
+type Group = Vec<Option<usize>>;
+
+impl Depthwise {
+    /// The convolution as a kernel.
+    pub fn kernel(&self, target: &Target) -> Kernel {
+        let pixels = self.pixels();
+        let build = Build {
+            conv: self,
+            target,
+            pixels: &pixels,
+            groups: groups(&self.window, target.depthwise.taps),
+        };
+        let scalar = |signed| if signed { Scalar::I8 } else { Scalar::U8 };
+        let buffer = |name: &str, signed, mutable| Buffer {
+            name: name.to_string(),
+            elem: scalar(signed),
+            mutable,
+        };
+        let mut buffers = vec![buffer("x", self.input_signed, false)];
+        let residual = self.requantize.residual.as_ref();
+        buffers.extend(residual.map(|r| buffer("r", r.signed, false)));
+        buffers.push(buffer("y", self.requantize.signed, true));
+        let Names {
+            weights,
+            bias,
+            scales,
+        } = self.constants.clone();
+        Kernel {
+            name: self.name.clone(),
+            comment: self.comment.clone(),
+            buffers,
+            constants: vec![weights, bias, scales],
+            body: build.body(),
+        }
+    }
+
+    /// The convolution's constants: weights in tiles `[vector][group][lane][tap]`; padding is zero.
+    pub fn pack(&self, target: &Target, product: &Product) -> Packed {
+        let (lanes, channels) = (target.lanes, product.bias.len());
+        let groups = groups(&self.window, target.depthwise.taps);
+        let mut weights = vec![];
+        for first in (0..channels.next_multiple_of(lanes)).step_by(lanes) {
+            for group in &groups {
+                for lane in first..first + lanes {
+                    let weight = |tap: &Option<usize>| match tap {
+                        Some(tap) if lane < channels => product.row(lane)[*tap] as i8 as u8,
+                        _ => 0,
+                    };
+                    weights.extend(group.iter().map(weight));
+                }
+            }
+        }
+        let each = |f: &dyn Fn(usize) -> [u8; 4]| -> Vec<u8> {
+            let padded = 0..channels.next_multiple_of(lanes);
+            padded
+                .flat_map(|c| if c < channels { f(c) } else { [0; 4] })
+                .collect()
+        };
+        Packed {
+            weights,
+            bias: each(&|c| (product.start(c, 0) as i32).to_le_bytes()),
+            scales: each(&|c| product.scales[c].to_le_bytes()),
+        }
+    }
+
+    fn pixels(&self) -> Pixels {
+        let mut views = vec![(self.input, self.window.strides), (self.output, [1, 1])];
+        views.extend(self.requantize.residual.iter().map(|r| (r.view, [1, 1])));
+        Pixels::new(self.output.extent, &views)
+    }
+}
+
+/// The window's taps in groups of `taps`, in the order of their weights.
+fn groups(window: &Window, taps: usize) -> Vec<Group> {
+    let [rows, cols] = window.extent;
+    if window.taps() > UNROLLED_TAPS {
+        // Loops run along rows; each row ends with a group that is filled up with zeros.
+        let row = |i: usize| (i * cols..(i + 1) * cols).collect::<Vec<_>>();
+        return (0..rows).flat_map(|i| chunks(&row(i), taps)).collect();
+    }
+    let high = rows / taps * taps;
+    let down = (0..high)
+        .step_by(taps)
+        .flat_map(|i| (0..cols).map(move |j| (i..i + taps).map(|i| Some(i * cols + j)).collect()));
+    let rest: Vec<_> = (high * cols..rows * cols).collect();
+    down.chain(chunks(&rest, taps)).collect()
+}
+
+fn chunks(taps: &[usize], size: usize) -> Vec<Group> {
+    let fill = |chunk: &[usize]| (0..size).map(|i| chunk.get(i).copied()).collect();
+    taps.chunks(size).map(fill).collect()
+}
+
+struct Build<'a> {
+    conv: &'a Depthwise,
+    target: &'a Target,
+    pixels: &'a Pixels,
+    groups: Vec<Group>,
+}
+
+impl Build<'_> {
+    fn body(&self) -> Vec<Stmt> {
+        let rows = (self.target.dot.rows * self.target.dot.cols / 2).max(1);
+        let row = cut(self.pixels.row().extent, rows).into_iter().map(|s| {
+            let tiles = self.over_channels(s.size);
+            counted("x", s.start, s.start + s.size * s.count, s.size, tiles)
+        });
+        self.pixels.outer(row.collect())
+    }
+
+    fn over_channels(&self, rows: usize) -> Vec<Stmt> {
+        let (channels, lanes) = (self.conv.output.extent[3], self.target.lanes);
+        let whole = channels / lanes * lanes;
+        let mut loops = vec![];
+        if whole > 0 {
+            loops.push(counted("c", 0, whole, lanes, self.tile(rows, lanes)));
+        }
+        if whole < channels {
+            let tile = self.tile(rows, channels - whole);
+            loops.push(counted("c", whole, channels, lanes, tile));
+        }
+        loops
+    }
+
+    fn tile(&self, rows: usize, channels: usize) -> Vec<Stmt> {
+        let names = &self.conv.constants;
+        let mut steps = vec![define(
+            "b",
+            "vi32",
+            op("load_i32", [at(&names.bias, var("c"))]),
+        )];
+        for i in 0..rows {
+            steps.push(Stmt::Let {
+                name: sum(i),
+                ty: "vi32",
+                mutable: true,
+                value: var("b"),
+            });
+        }
+        if self.conv.window.taps() > UNROLLED_TAPS {
+            steps.extend(self.loops(rows, channels));
+        } else {
+            steps.extend(self.unrolled(rows, channels));
+        }
+        steps.push(define(
+            "m",
+            "vf32",
+            op("load_f32", [at(&names.scales, var("c"))]),
+        ));
+        for i in 0..rows {
+            let place = |view: usize| {
+                self.pixels.index(view) + var("c") + size(i * self.pixels.row().strides[view])
+            };
+            let pixel = Sums {
+                tag: format!("y{i}_"),
+                sums: vec![sum(i)],
+                scales: vec!["m".to_string()],
+                count: channels,
+                output: place(1),
+                residual: match self.conv.requantize.residual {
+                    Some(_) => place(2),
+                    None => size(0),
+                },
+            };
+            steps.extend(self.conv.requantize.store(self.target, &pixel));
+        }
+        steps
+    }
+
+    /// Straight-line products: each group of activations is read once for all results of the tile.
+    fn unrolled(&self, rows: usize, channels: usize) -> Vec<Stmt> {
+        let mut steps = vec![];
+        for (g, _) in self.groups.iter().enumerate() {
+            steps.push(self.weights(&format!("w{g}"), size(g * self.vector())));
+        }
+        // (offsets of a group's activations, result, group), in the order of the first offset.
+        let mut uses = vec![];
+        for i in 0..rows {
+            for (g, group) in self.groups.iter().enumerate() {
+                uses.push((self.offsets(group, i, rows), i, g));
+            }
+        }
+        uses.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut last = None;
+        let mut count = 0;
+        for (offsets, i, g) in uses {
+            if last.as_ref() != Some(&offsets) {
+                let addresses = offsets.iter().map(|&o| size(o)).collect();
+                steps.push(self.activations(&format!("a{count}"), addresses, channels));
+                last = Some(offsets);
+                count += 1;
+            }
+            let value = format!("a{}", count - 1);
+            steps.push(accumulate(i, &value, &format!("w{g}")));
+        }
+        steps
+    }
+
+    /// Element offsets, from the tile's first corner, of a group's taps for result `i` of `rows`.
+    fn offsets(&self, group: &Group, i: usize, rows: usize) -> Vec<usize> {
+        let (window, view) = (&self.conv.window, &self.conv.input);
+        let [down, right] = [0, 1].map(|axis| window.steps[axis] * view.strides[axis + 1]);
+        let row_stride = self.pixels.row().strides[0];
+        let cols = window.extent[1];
+        let place = |tap: usize| tap / cols * down + tap % cols * right + i * row_stride;
+        let first = place(group[0].expect("a group begins with a tap"));
+        // A weight of 0 may meet any readable activation: the next column, if the tile reads it anyway,
+        // so that the next result's group is the same.
+        let end = window.taps().saturating_sub(1);
+        let reach = end / cols * down + end % cols * right + (rows - 1) * row_stride;
+        let filler = if first + right <= reach {
+            first + right
+        } else {
+            first
+        };
+        group.iter().map(|tap| tap.map_or(filler, place)).collect()
+    }
+
+    /// Loops over the rows of a large window, and over the groups of a row.
+    fn loops(&self, rows: usize, channels: usize) -> Vec<Stmt> {
+        let (window, view) = (&self.conv.window, &self.conv.input);
+        let taps = self.target.depthwise.taps;
+        let [down, right] = [0, 1].map(|axis| window.steps[axis] * view.strides[axis + 1]);
+        let per_row = window.extent[1].div_ceil(taps);
+        let group = |j: Expr, present: usize| {
+            let weights = (var("t") * per_row as i64 + j.clone()) * self.vector() as i64;
+            let mut steps = vec![self.weights("w", weights)];
+            for i in 0..rows {
+                let first = var("t") * down as i64 + j.clone() * (taps * right) as i64;
+                let first = first + size(i * self.pixels.row().strides[0]);
+                let addresses = (0..taps)
+                    .map(|tap| first.clone() + size(if tap < present { tap * right } else { 0 }))
+                    .collect();
+                steps.push(self.activations(&format!("a{i}"), addresses, channels));
+                steps.push(accumulate(i, &format!("a{i}"), "w"));
+            }
+            steps
+        };
+        let (whole, rest) = (window.extent[1] / taps, window.extent[1] % taps);
+        let mut row = vec![];
+        if whole > 0 {
+            row.push(counted("u", 0, whole, 1, group(var("u"), taps)));
+        }
+        if rest > 0 {
+            row.push(counted("u", whole, whole + 1, 1, group(var("u"), rest)));
+        }
+        vec![counted("t", 0, window.extent[0], 1, row)]
+    }
+
+    fn weights(&self, name: &str, offset: Expr) -> Stmt {
+        // A vector of channels has `groups` vectors of weights.
+        let base = var("c") * (self.groups.len() * self.target.depthwise.taps) as i64;
+        let address = at(&self.conv.constants.weights, base + offset);
+        define(name, "vt", op("tap_weights", [address]))
+    }
+
+    fn activations(&self, name: &str, offsets: Vec<Expr>, channels: usize) -> Stmt {
+        let corner = self.pixels.index(0) + var("c");
+        let mut args: Vec<_> = offsets
+            .into_iter()
+            .map(|o| at("x", corner.clone() + o))
+            .collect();
+        let signed = usize::from(self.conv.input_signed);
+        let name_of_op = if channels == self.target.lanes || self.conv.slack {
+            ["taps_u8", "taps_i8"][signed]
+        } else {
+            args.push(size(channels));
+            ["taps_u8_part", "taps_i8_part"][signed]
+        };
+        define(name, "vt", op(name_of_op, args))
+    }
+
+    fn vector(&self) -> usize {
+        self.target.lanes * self.target.depthwise.taps
+    }
+}
+
+fn accumulate(result: usize, activations: &str, weights: &str) -> Stmt {
+    Stmt::Set {
+        name: sum(result),
+        value: op(
+            "dot_taps",
+            [var(sum(result)), var(activations), var(weights)],
+        ),
+    }
+}
+
+fn sum(result: usize) -> String {
+    format!("s{result}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taps_pair_down_columns_and_then_along_the_row() {
+        let window = Window {
+            extent: [3, 3],
+            ..Window::POINT
+        };
+        let pairs = groups(&window, 2);
+        let text: Vec<_> = pairs
+            .iter()
+            .map(|g| {
+                g.iter()
+                    .map(|t| t.map_or("·".into(), |t| t.to_string()))
+                    .collect::<String>()
+            })
+            .collect();
+        assert_eq!(text, ["03", "14", "25", "67", "8·"]);
+    }
+}

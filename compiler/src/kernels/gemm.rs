@@ -1,0 +1,378 @@
+//! Quantized products of windows and constant weights: every convolution but depthwise, and dense layers.
+//!
+//! A tile of `rows` pixels × `cols` vectors of channels keeps its sums in registers while `k` walks the
+//! window's runs:
+//!
+//! ```text
+//!                    w: cols vectors of (lanes × k)
+//!  a: rows × k  ×    [channels c .. c + cols·lanes]   → sums[rows][cols]
+//! ```
+//!
+//! The input is read in place: its halo holds the zero point, so borders need no test.
+//! Zero points are folded into the bias, from which the sums start.
+
+use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
+use crate::kernels::pixels::{Pixels, counted, size};
+use crate::kernels::requantize::{Sums, define};
+use crate::kernels::tile::{Segment, Tiling, tiling};
+use crate::kernels::{Requantize, Runs, View, Window};
+use crate::target::Target;
+
+/// Weights larger than this many bytes do not stay in the nearest cache while pixels pass by.
+const NEAR_CACHE: usize = 16 << 10;
+
+/// An input larger than this many bytes is not read again for each block of channels.
+const FAR_CACHE: usize = 256 << 10;
+
+/// A product whose sizes, zero points and clamp are compile-time facts.
+///
+/// Buffers: `x`, then `r` if there is a residual, then `y`. `x` starts at the first window's corner.
+#[derive(Clone, Debug)]
+pub struct Gemm {
+    /// The kernel's name.
+    pub name: String,
+    /// Lines above the function.
+    pub comment: Vec<String>,
+    /// The taps.
+    pub window: Window,
+    /// Groups of channels; input and output channels are multiples of it.
+    pub groups: usize,
+    /// The padded input.
+    pub input: View,
+    /// Whether the input is i8, not u8.
+    pub input_signed: bool,
+    /// Whether the input may be read a few bytes past its end.
+    pub slack: bool,
+    /// The result.
+    pub output: View,
+    /// From sums to results.
+    pub requantize: Requantize,
+    /// Names of the constants.
+    pub constants: Names,
+}
+
+/// Constants of a product, packed by [`crate::kernels::pack`].
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Weights, i8.
+    pub weights: String,
+    /// Where the sums start, i32.
+    pub bias: String,
+    /// Multipliers of the sums, f32.
+    pub scales: String,
+}
+
+/// Consecutive tiles of channels of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Channels {
+    /// First channel.
+    pub(crate) start: usize,
+    /// Vectors of a tile.
+    pub(crate) vectors: usize,
+    /// Channels of a tile that exist; the others are padding.
+    pub(crate) stored: usize,
+    /// Tiles.
+    pub(crate) count: usize,
+}
+
+/// How a product is laid out for a machine: what the kernel and the packing of its constants share.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) runs: Runs,
+    pub(crate) pixels: Pixels,
+    pub(crate) rows: Vec<Segment>,
+    pub(crate) channels: Vec<Channels>,
+    /// Elements of a channel's weights, padded.
+    pub(crate) depth: usize,
+    /// Channels of a group, padded to whole vectors.
+    pub(crate) padded: usize,
+}
+
+impl Gemm {
+    pub(crate) fn layout(&self, target: &Target) -> Layout {
+        let point = [1, 1];
+        let mut views = vec![(self.input, self.window.strides), (self.output, point)];
+        views.extend(self.requantize.residual.iter().map(|r| (r.view, point)));
+        let pixels = Pixels::new(self.output.extent, &views);
+        let runs = self
+            .window
+            .runs(&self.input, self.input.extent[3] / self.groups);
+        let lanes = target.dot.lanes;
+        let channels = self.output.extent[3] / self.groups;
+        let vectors = channels.div_ceil(lanes);
+        let Tiling { rows, cols } = tiling(&target.dot, pixels.row().extent, vectors);
+        Layout {
+            depth: runs.count() * runs.steps(target.dot.k) * target.dot.k,
+            padded: vectors * lanes,
+            channels: cols
+                .iter()
+                .flat_map(|s| split(s, lanes, channels))
+                .collect(),
+            runs,
+            pixels,
+            rows,
+        }
+    }
+
+    /// The product as a kernel.
+    pub fn kernel(&self, target: &Target) -> Kernel {
+        let layout = self.layout(target);
+        let body = Build {
+            gemm: self,
+            target,
+            layout: &layout,
+        }
+        .body();
+        let scalar = |signed| if signed { Scalar::I8 } else { Scalar::U8 };
+        let buffer = |name: &str, signed, mutable| Buffer {
+            name: name.to_string(),
+            elem: scalar(signed),
+            mutable,
+        };
+        let mut buffers = vec![buffer("x", self.input_signed, false)];
+        let residual = self.requantize.residual.as_ref();
+        buffers.extend(residual.map(|r| buffer("r", r.signed, false)));
+        buffers.push(buffer("y", self.requantize.signed, true));
+        let Names {
+            weights,
+            bias,
+            scales,
+        } = self.constants.clone();
+        let mut constants = vec![weights, bias, scales];
+        if layout.depth == 0 {
+            constants.remove(0);
+        }
+        Kernel {
+            name: self.name.clone(),
+            comment: self.comment.clone(),
+            buffers,
+            constants,
+            body,
+        }
+    }
+}
+
+/// Whole tiles of a segment of vectors, and the last tile alone where some of its lanes are padding.
+fn split(segment: &Segment, lanes: usize, channels: usize) -> Vec<Channels> {
+    let width = segment.size * lanes;
+    let start = segment.start * lanes;
+    let tile = |start, count, stored| Channels {
+        start,
+        vectors: segment.size,
+        stored,
+        count,
+    };
+    if start + segment.count * width <= channels {
+        return vec![tile(start, segment.count, width)];
+    }
+    let last = start + (segment.count - 1) * width;
+    let mut tiles = vec![
+        tile(start, segment.count - 1, width),
+        tile(last, 1, channels - last),
+    ];
+    tiles.retain(|t| t.count > 0);
+    tiles
+}
+
+struct Build<'a> {
+    gemm: &'a Gemm,
+    target: &'a Target,
+    layout: &'a Layout,
+}
+
+impl Build<'_> {
+    /// Loops in the order that keeps the larger operand near: small weights stay while pixels pass;
+    /// large ones stay a block of channels at a time while the image, or a row of it, passes.
+    fn body(&self) -> Vec<Stmt> {
+        let weights = self.layout.depth * self.layout.padded;
+        let input: usize = self.gemm.input.extent.iter().product();
+        let body = if weights <= NEAR_CACHE {
+            let tiles = |row: Segment| self.over_channels(|c| self.tile(row.size, c));
+            self.layout.pixels.outer(self.over_row(tiles))
+        } else if input <= FAR_CACHE || self.layout.pixels.axes.len() == 1 {
+            self.over_channels(|c| {
+                let tiles = |row: Segment| self.tile(row.size, c);
+                self.layout.pixels.outer(self.over_row(tiles))
+            })
+        } else {
+            let row = |c| self.over_row(|row: Segment| self.tile(row.size, c));
+            self.layout.pixels.outer(self.over_channels(row))
+        };
+        match self.gemm.groups {
+            1 => body,
+            groups => vec![counted("g", 0, groups, 1, body)],
+        }
+    }
+
+    fn over_row(&self, body: impl Fn(Segment) -> Vec<Stmt>) -> Vec<Stmt> {
+        let rows = self.layout.rows.iter();
+        rows.map(|s| counted("x", s.start, s.start + s.size * s.count, s.size, body(*s)))
+            .collect()
+    }
+
+    fn over_channels(&self, body: impl Fn(Channels) -> Vec<Stmt>) -> Vec<Stmt> {
+        let channels = self.layout.channels.iter();
+        let lanes = self.target.dot.lanes;
+        channels
+            .map(|c| {
+                let width = c.vectors * lanes;
+                counted("c", c.start, c.start + width * c.count, width, body(*c))
+            })
+            .collect()
+    }
+
+    fn tile(&self, rows: usize, channels: Channels) -> Vec<Stmt> {
+        let cols = channels.vectors;
+        let mut steps: Vec<_> = (0..cols)
+            .map(|j| {
+                let bias = self.constant(&self.gemm.constants.bias, j);
+                define(&format!("b{j}"), "vi32", op("load_i32", [bias]))
+            })
+            .collect();
+        for (i, j) in grid(rows, cols) {
+            steps.push(Stmt::Let {
+                name: sum(i, j),
+                ty: "vi32",
+                mutable: self.layout.depth > 0,
+                value: var(format!("b{j}")),
+            });
+        }
+        steps.extend(self.products(rows, cols));
+        for j in 0..cols {
+            let scale = self.constant(&self.gemm.constants.scales, j);
+            steps.push(define(&format!("m{j}"), "vf32", op("load_f32", [scale])));
+        }
+        for i in 0..rows {
+            let sums = Sums {
+                tag: format!("y{i}_"),
+                sums: (0..cols).map(|j| sum(i, j)).collect(),
+                scales: (0..cols).map(|j| format!("m{j}")).collect(),
+                count: channels.stored,
+                output: self.result(1, i),
+                residual: match self.gemm.requantize.residual {
+                    Some(_) => self.result(2, i),
+                    None => size(0),
+                },
+            };
+            steps.extend(self.gemm.requantize.store(self.target, &sums));
+        }
+        steps
+    }
+
+    /// The loops over a window's runs, and over a run in steps of `k`.
+    fn products(&self, rows: usize, cols: usize) -> Vec<Stmt> {
+        if self.layout.depth == 0 {
+            return vec![];
+        }
+        let dot = &self.target.dot;
+        let Runs { levels, len } = &self.layout.runs;
+        let block = cols * dot.lanes;
+        let mut weights = var("c") * self.layout.depth as i64;
+        if self.gemm.groups > 1 {
+            weights = weights + var("g") * (self.layout.padded * self.layout.depth) as i64;
+        }
+        let mut input = size(0);
+        let mut run = self.layout.runs.steps(dot.k) * dot.k * block;
+        let names = ["t", "u"];
+        for (level, name) in levels.iter().zip(names).rev() {
+            weights = weights + var(name) * run as i64;
+            input = input + var(name) * level.stride as i64;
+            run *= level.count;
+        }
+        let step = |k: Expr, part| {
+            let (weights, input) = (
+                weights.clone() + k.clone() * block as i64,
+                input.clone() + k,
+            );
+            self.step(rows, cols, weights, input, part)
+        };
+        let padded_read = self.gemm.slack || len % dot.k == 0;
+        let whole = if padded_read {
+            self.layout.runs.steps(dot.k)
+        } else {
+            len / dot.k
+        };
+        let mut body = match whole {
+            0 => vec![],
+            1 if padded_read => step(size(0), None),
+            _ => vec![counted("k", 0, whole * dot.k, dot.k, step(var("k"), None))],
+        };
+        if !padded_read {
+            body.extend(step(size(whole * dot.k), Some(len % dot.k)));
+        }
+        for (level, name) in levels.iter().zip(names).rev() {
+            body = vec![counted(name, 0, level.count, 1, body)];
+        }
+        body
+    }
+
+    /// One step of `k` products for every sum; `part` is the number of elements left of a run.
+    fn step(
+        &self,
+        rows: usize,
+        cols: usize,
+        weights: Expr,
+        input: Expr,
+        part: Option<usize>,
+    ) -> Vec<Stmt> {
+        let vector = self.target.dot.lanes * self.target.dot.k;
+        let names = &self.gemm.constants;
+        let mut steps: Vec<_> = (0..cols)
+            .map(|j| {
+                let address = at(&names.weights, weights.clone() + size(j * vector));
+                define(&format!("w{j}"), "vw", op("load_b", [address]))
+            })
+            .collect();
+        for i in 0..rows {
+            let index = self.layout.pixels.index(0) + size(i * self.layout.pixels.row().strides[0]);
+            let group = self.gemm.input.extent[3] / self.gemm.groups;
+            let index = self.grouped(index, group) + input.clone();
+            let signed = usize::from(self.gemm.input_signed);
+            let value = match part {
+                None => op(["load_a_u8", "load_a_i8"][signed], [at("x", index)]),
+                Some(n) => {
+                    let args = [at("x", index), size(n)];
+                    op(["load_a_u8_part", "load_a_i8_part"][signed], args)
+                }
+            };
+            steps.push(define(&format!("a{i}"), "va", value));
+            for j in 0..cols {
+                let args = [var(sum(i, j)), var(format!("a{i}")), var(format!("w{j}"))];
+                steps.push(Stmt::Set {
+                    name: sum(i, j),
+                    value: op("dot", args),
+                });
+            }
+        }
+        steps
+    }
+
+    /// Address of a vector of a constant that has one element a channel.
+    fn constant(&self, name: &str, vector: usize) -> Expr {
+        let index = self.grouped(var("c"), self.layout.padded);
+        at(name, index + size(vector * self.target.dot.lanes))
+    }
+
+    /// Index of the tile's first channel, in row `i` of the tile, in a view that results have.
+    fn result(&self, view: usize, i: usize) -> Expr {
+        let group = self.gemm.output.extent[3] / self.gemm.groups;
+        let pixel =
+            self.layout.pixels.index(view) + size(i * self.layout.pixels.row().strides[view]);
+        self.grouped(pixel + var("c"), group)
+    }
+
+    fn grouped(&self, index: Expr, stride: usize) -> Expr {
+        match self.gemm.groups {
+            1 => index,
+            _ => index + var("g") * stride as i64,
+        }
+    }
+}
+
+fn grid(rows: usize, cols: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows).flat_map(move |i| (0..cols).map(move |j| (i, j)))
+}
+
+fn sum(row: usize, col: usize) -> String {
+    format!("s{row}_{col}")
+}

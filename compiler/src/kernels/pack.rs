@@ -1,0 +1,104 @@
+//! Constants of products in the order in which kernels read them.
+
+use crate::kernels::Gemm;
+use crate::target::Target;
+
+/// A product's numbers, as the model knows them.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// `[channels][depth]`; the depth is in the order tap row, tap column, input channel.
+    pub weights: Vec<i32>,
+    /// One a channel, in units of the sums.
+    pub bias: Vec<i32>,
+    /// One a channel: the sum's scale over the result's.
+    pub scales: Vec<f32>,
+    /// Zero point of the activations.
+    pub zero_point: i32,
+    /// Smallest and largest activation.
+    pub range: (i32, i32),
+}
+
+/// Little-endian bytes of a product's constants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packed {
+    /// i8.
+    pub weights: Vec<u8>,
+    /// i32.
+    pub bias: Vec<u8>,
+    /// f32.
+    pub scales: Vec<u8>,
+}
+
+impl Product {
+    /// Weights of a channel.
+    pub fn row(&self, channel: usize) -> &[i32] {
+        let depth = self.weights.len() / self.bias.len();
+        &self.weights[channel * depth..][..depth]
+    }
+
+    /// Where a channel's sum starts when activations are read as `x + offset`:
+    /// `Σ w·(x − z) + bias = Σ w·(x + offset) + (bias − (z + offset)·Σ w)`.
+    pub fn start(&self, channel: usize, offset: i32) -> i64 {
+        let sum: i64 = self.row(channel).iter().map(|&w| i64::from(w)).sum();
+        i64::from(self.bias[channel]) - i64::from(self.zero_point + offset) * sum
+    }
+}
+
+/// The constants of `gemm`, in tiles `[group][tile][run][step][vector][lane][k]`; padding is zero.
+pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
+    let layout = gemm.layout(target);
+    let dot = &target.dot;
+    let group = product.bias.len() / gemm.groups;
+    let mut weights = Vec::with_capacity(gemm.groups * layout.padded * layout.depth);
+    for g in 0..gemm.groups {
+        for tiles in &layout.channels {
+            for tile in 0..tiles.count {
+                let first = tiles.start + tile * tiles.vectors * dot.lanes;
+                for run in 0..layout.runs.count() {
+                    for step in 0..layout.runs.steps(dot.k) {
+                        for lane in first..first + tiles.vectors * dot.lanes {
+                            for k in step * dot.k..(step + 1) * dot.k {
+                                let inside = lane < group && k < layout.runs.len;
+                                let at = run * layout.runs.len + k;
+                                let weight = if inside {
+                                    product.row(g * group + lane)[at]
+                                } else {
+                                    0
+                                };
+                                weights.push(weight as i8 as u8);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let offset = offset(target, gemm.input_signed);
+    let padded = layout.padded;
+    let each = |f: &dyn Fn(usize) -> [u8; 4]| -> Vec<u8> {
+        let lanes = (0..gemm.groups).flat_map(|g| (0..padded).map(move |lane| (g, lane)));
+        lanes
+            .flat_map(|(g, lane)| {
+                if lane < group {
+                    f(g * group + lane)
+                } else {
+                    [0; 4]
+                }
+            })
+            .collect()
+    };
+    Packed {
+        weights,
+        bias: each(&|c| (product.start(c, offset) as i32).to_le_bytes()),
+        scales: each(&|c| product.scales[c].to_le_bytes()),
+    }
+}
+
+/// What the machine adds to an activation before it multiplies.
+pub fn offset(target: &Target, signed: bool) -> i32 {
+    if signed {
+        target.dot.offset_i8
+    } else {
+        target.dot.offset_u8
+    }
+}

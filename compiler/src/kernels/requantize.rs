@@ -1,0 +1,172 @@
+//! The end of a product: sums become stored integers.
+//!
+//! `y = clamp(round(sum · scale [+ (r − z_r) · ratio]) + zero_point, low, high)`, and the narrowing store.
+
+use crate::kernel::{Expr, Stmt, at, int, op, var};
+use crate::kernels::View;
+use crate::target::Target;
+
+/// What becomes of a sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requantize {
+    /// The result's zero point.
+    pub zero_point: i32,
+    /// Smallest result.
+    pub low: i32,
+    /// Largest result.
+    pub high: i32,
+    /// Whether results are i8, not u8.
+    pub signed: bool,
+    /// A tensor added before rounding.
+    pub residual: Option<Residual>,
+}
+
+/// A tensor of the result's shape, added to the scaled sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Residual {
+    /// Its memory.
+    pub view: View,
+    /// Whether its elements are i8, not u8.
+    pub signed: bool,
+    /// Its zero point.
+    pub zero_point: i32,
+    /// Its scale over the result's.
+    pub ratio: f32,
+}
+
+/// Vectors of sums of one pixel, and where their results go.
+pub(crate) struct Sums {
+    /// Prefix of the names of the values made on the way.
+    pub(crate) tag: String,
+    /// Names of the sums.
+    pub(crate) sums: Vec<String>,
+    /// Names of the scales, one vector for each of the sums.
+    pub(crate) scales: Vec<String>,
+    /// Results to store; the last vector may be partly padding.
+    pub(crate) count: usize,
+    /// Index of the first in buffer `y`.
+    pub(crate) output: Expr,
+    /// Index of the first in buffer `r`; not read without a residual.
+    pub(crate) residual: Expr,
+}
+
+impl Requantize {
+    /// The steps from sums to memory.
+    pub(crate) fn store(&self, target: &Target, pixel: &Sums) -> Vec<Stmt> {
+        let mut steps = vec![];
+        for j in 0..pixel.sums.len() {
+            let name = format!("{}{j}", pixel.tag);
+            let rounded = self.round(target, pixel, j);
+            let value = if self.zero_point == 0 {
+                rounded
+            } else {
+                op(
+                    "add_i32",
+                    [rounded, op("splat_i32", [int(self.zero_point.into())])],
+                )
+            };
+            steps.push(define(&name, "vi32", value));
+        }
+        let vectors = target.bytes / target.lanes;
+        let mut first = 0;
+        while first < pixel.sums.len() {
+            // Less than two vectors are not worth a byte vector.
+            let size = if vectors == 1 || pixel.sums.len() - first == 1 {
+                1
+            } else {
+                vectors.min(pixel.sums.len() - first)
+            };
+            steps.extend(self.narrow(target, pixel, first, size));
+            first += size;
+        }
+        steps
+    }
+
+    fn round(&self, target: &Target, pixel: &Sums, j: usize) -> Expr {
+        let (sum, scale) = (var(&pixel.sums[j]), var(&pixel.scales[j]));
+        let Some(residual) = &self.residual else {
+            return op("scale_round", [sum, scale]);
+        };
+        let (first, lanes) = (j * target.lanes, target.lanes);
+        let address = at("r", pixel.residual.clone() + int(first as i64));
+        let added = if pixel.count - first >= lanes {
+            op(
+                ["load_u8", "load_i8"][usize::from(residual.signed)],
+                [address],
+            )
+        } else {
+            let count = int((pixel.count - first) as i64);
+            op(
+                ["load_u8_part", "load_i8_part"][usize::from(residual.signed)],
+                [address, count],
+            )
+        };
+        let added = if residual.zero_point == 0 {
+            added
+        } else {
+            op(
+                "sub_i32",
+                [added, op("splat_i32", [int(residual.zero_point.into())])],
+            )
+        };
+        let ratio = op("splat_f32", [int(residual.ratio.to_bits().into())]);
+        op("scale_add_round", [sum, scale, added, ratio])
+    }
+
+    /// Clamps and stores `size` vectors from vector `first` on.
+    fn narrow(&self, target: &Target, pixel: &Sums, first: usize, size: usize) -> Vec<Stmt> {
+        let count = (size * target.lanes).min(pixel.count - first * target.lanes);
+        let address = at(
+            "y",
+            pixel.output.clone() + int((first * target.lanes) as i64),
+        );
+        let name = |j: usize| var(format!("{}{}", pixel.tag, first + j));
+        if size == 1 {
+            let value = self.clamp(name(0), ["max_i32", "min_i32"], "splat_i32");
+            return vec![Stmt::Do(if count == target.lanes {
+                op(self.pick("store_u8", "store_i8"), [address, value])
+            } else {
+                let store = self.pick("store_u8_part", "store_i8_part");
+                op(store, [address, value, int(count as i64)])
+            })];
+        }
+        let vectors: Vec<_> = (0..target.bytes / target.lanes)
+            .map(|j| name(j.min(size - 1)))
+            .collect();
+        let packed = op(self.pick("pack_u8", "pack_i8"), vectors);
+        let limits = [self.pick("max_u8", "max_i8"), self.pick("min_u8", "min_i8")];
+        let packed = self.clamp(packed, limits, "splat_byte");
+        vec![Stmt::Do(if count == target.bytes {
+            op("store_bytes", [address, packed])
+        } else {
+            op("store_bytes_part", [address, packed, int(count as i64)])
+        })]
+    }
+
+    fn pick(&self, unsigned: &'static str, signed: &'static str) -> &'static str {
+        if self.signed { signed } else { unsigned }
+    }
+
+    /// The limits that the saturating store does not already impose.
+    fn clamp(&self, value: Expr, [max, min]: [&'static str; 2], splat: &'static str) -> Expr {
+        let (low, high) = if self.signed { (-128, 127) } else { (0, 255) };
+        let mut value = value;
+        if self.low > low {
+            value = op(max, [value, op(splat, [int(self.low.into())])]);
+        }
+        if self.high < high {
+            value = op(min, [value, op(splat, [int(self.high.into())])]);
+        }
+        value
+    }
+}
+
+/// A value that does not change.
+pub(crate) fn define(name: &str, ty: &'static str, value: Expr) -> Stmt {
+    Stmt::Let {
+        name: name.to_string(),
+        ty,
+        mutable: false,
+        value,
+    }
+}

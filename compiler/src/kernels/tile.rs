@@ -1,0 +1,120 @@
+//! How a matrix product is cut into register tiles.
+
+use crate::target::Dot;
+
+/// Consecutive tiles of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Index of the first row or vector.
+    pub start: usize,
+    /// Rows or vectors of a tile.
+    pub size: usize,
+    /// Tiles.
+    pub count: usize,
+}
+
+/// Tiles of a product: pixels down, vectors of channels across.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tiling {
+    /// Cuts a row of pixels.
+    pub rows: Vec<Segment>,
+    /// Cuts the vectors of channels of a group.
+    pub cols: Vec<Segment>,
+}
+
+/// The cheapest cut of `pixels` by `vectors` into tiles of at most `dot.rows · dot.cols` accumulators.
+///
+/// A wide tile shares the preparation of an activation among its columns, a tall one each load of weights
+/// among its rows; the remainders become a second, smaller tile.
+pub(crate) fn tiling(dot: &Dot, pixels: usize, vectors: usize) -> Tiling {
+    let accumulators = dot.rows * dot.cols;
+    let shapes = (1..=dot.cols.min(vectors)).rev().flat_map(|cols| {
+        let rows = (accumulators / cols).min(pixels);
+        (1..=rows).rev().map(move |rows| (rows, cols))
+    });
+    let tilings = shapes.map(|(rows, cols)| Tiling {
+        rows: cut(pixels, rows),
+        cols: cut(vectors, cols),
+    });
+    tilings
+        .min_by_key(cost)
+        .expect("there is a tile of one row and one column")
+}
+
+/// Full tiles of `size`, then one of what remains.
+pub(crate) fn cut(extent: usize, size: usize) -> Vec<Segment> {
+    let (count, rest) = (extent / size, extent % size);
+    let full = Segment {
+        start: 0,
+        size,
+        count,
+    };
+    let tail = Segment {
+        start: count * size,
+        size: rest,
+        count: 1,
+    };
+    [full, tail]
+        .into_iter()
+        .filter(|s| s.size * s.count > 0)
+        .collect()
+}
+
+/// Quarters of a vector operation for one step of `k` over all tiles: four a product, one and a half to
+/// prepare an activation, half a load of weights, two for the loop; each further shape costs code.
+fn cost(tiling: &Tiling) -> usize {
+    let tiles = |f: fn(&Segment, &Segment) -> usize| -> usize {
+        let pairs = tiling
+            .rows
+            .iter()
+            .flat_map(|r| tiling.cols.iter().map(move |c| (r, c)));
+        pairs.map(|(r, c)| r.count * c.count * f(r, c)).sum()
+    };
+    let work = tiles(|r, c| 16 * r.size * c.size + 6 * r.size + 2 * c.size + 8);
+    work + 8 * (tiling.rows.len() * tiling.cols.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOT: Dot = Dot {
+        lanes: 8,
+        k: 4,
+        rows: 2,
+        cols: 4,
+        offset_u8: -128,
+        offset_i8: 0,
+    };
+
+    fn covered(segments: &[Segment]) -> usize {
+        segments.iter().map(|s| s.size * s.count).sum()
+    }
+
+    #[test]
+    fn tiles_cover_everything_within_the_registers() {
+        for pixels in 1..60 {
+            for vectors in 1..20 {
+                let tiling = tiling(&DOT, pixels, vectors);
+                assert_eq!(covered(&tiling.rows), pixels);
+                assert_eq!(covered(&tiling.cols), vectors);
+                for (r, c) in tiling.rows.iter().zip(&tiling.cols) {
+                    assert!(r.size * c.size <= 8, "{tiling:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn three_vectors_become_one_tile() {
+        let cols = tiling(&DOT, 112, 3).cols;
+        assert_eq!(
+            cols,
+            [Segment {
+                start: 0,
+                size: 3,
+                count: 1
+            }]
+        );
+    }
+}

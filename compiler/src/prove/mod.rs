@@ -1,0 +1,114 @@
+//! Bounds, computed from the constants, that license the arithmetic of kernels.
+
+use crate::kernels::Product;
+use crate::{Result, bail};
+
+/// Largest magnitudes over all channels and all inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// Of an exact sum.
+    pub sum: i64,
+    /// Of a sum times its scale.
+    pub scaled: f64,
+}
+
+/// Shows that every sum of a product, also while it grows from activations read as `x + offset`, fits i32,
+/// and that its scaled value can be rounded to i32.
+pub fn sums(product: &Product, offset: i32) -> Result<Bounds> {
+    let mut all = Bounds {
+        sum: 0,
+        scaled: 0.0,
+    };
+    for (channel, &scale) in product.scales.iter().enumerate() {
+        let what = format!("output channel {channel}");
+        let sum = largest(
+            product,
+            channel,
+            product.zero_point,
+            product.bias[channel].into(),
+        );
+        let growing = largest(product, channel, -offset, product.start(channel, offset));
+        let bounds = fits(sum, scale, &what)?;
+        fits(growing, 0.0, &what)?;
+        all.sum = all.sum.max(bounds.sum);
+        all.scaled = all.scaled.max(bounds.scaled);
+    }
+    Ok(all)
+}
+
+fn fits(sum: i64, scale: f32, what: &str) -> Result<Bounds> {
+    let scaled = sum as f64 * f64::from(scale);
+    if sum > i64::from(i32::MAX) {
+        bail!(
+            "a sum of {what} can reach {sum}, which does not fit 32 bits";
+            hint: "split the layer along its input channels"
+        );
+    }
+    // The margin covers the roundings of the sum and of the product to f32.
+    if scaled > f64::from(i32::MAX) - 1024.0 {
+        bail!(
+            "a result of {what} can be {scaled:.0} steps of the output's scale, which does not fit 32 bits";
+            hint: "calibrate with samples that exercise this layer, its output range is too narrow"
+        );
+    }
+    Ok(Bounds { sum, scaled })
+}
+
+/// Largest `|x − z|` over a range.
+fn reach((low, high): (i32, i32), z: i32) -> i64 {
+    i64::from((low - z).abs().max((high - z).abs()))
+}
+
+/// The same for `bias + Σ (a − z_a)·(b − z_b)` over `depth` pairs of activations within `ranges`.
+pub fn products(
+    zero_points: [i32; 2],
+    ranges: [(i32, i32); 2],
+    depth: usize,
+    bias: Option<&[i32]>,
+    scale: f32,
+) -> Result<Bounds> {
+    let reach = |i: usize| reach(ranges[i], zero_points[i]);
+    let bias = bias.unwrap_or(&[]).iter().map(|b| i64::from(b.abs()));
+    let sum = bias.max().unwrap_or(0) + reach(0) * reach(1) * depth as i64;
+    fits(sum, scale, "the product")
+}
+
+/// Bound of `|start| + Σ |w|·|x − z|` over every activation in range.
+fn largest(product: &Product, channel: usize, z: i32, start: i64) -> i64 {
+    let reach = reach(product.range, z);
+    let weights = product.row(channel).iter().map(|w| i64::from(w.abs()));
+    start.abs() + weights.sum::<i64>() * reach
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn product(depth: usize, weight: i32, scale: f32) -> Product {
+        Product {
+            weights: vec![weight; depth],
+            bias: vec![10],
+            scales: vec![scale],
+            zero_point: 0,
+            range: (0, 255),
+        }
+    }
+
+    #[test]
+    fn a_bound_is_the_worst_input() {
+        let bounds = sums(&product(3, -127, 0.5), 0).unwrap();
+        assert_eq!(bounds.sum, 10 + 3 * 127 * 255);
+    }
+
+    #[test]
+    fn a_sum_beyond_32_bits_is_refused() {
+        let deep = i32::MAX as usize / (127 * 255) + 1;
+        assert!(sums(&product(deep, 127, 1e-6), 0).is_err());
+        assert!(sums(&product(deep - 2, 127, 1e-6), 0).is_ok());
+    }
+
+    #[test]
+    fn a_scale_beyond_32_bits_is_refused() {
+        assert!(sums(&product(1, 127, 1e6), 0).is_err());
+    }
+}
