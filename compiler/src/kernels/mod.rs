@@ -1,7 +1,11 @@
 //! Builders of kernels: one file a family, each a function from sizes and constants to Kernel IR.
 
+pub(crate) mod copy;
 mod depthwise;
+pub(crate) mod elementwise;
+pub(crate) mod gather;
 mod gemm;
+pub(crate) mod nest;
 mod pack;
 mod pixels;
 mod products;

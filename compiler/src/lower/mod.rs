@@ -1,1 +1,73 @@
-//! From a quantized model to a program: memory plan, layouts, one kernel a node.
+//! From a quantized model to a program: layouts, memory plan, one kernel or more a node.
+//!
+//! 1. `integer::check`: every node has an integer meaning, or all that have none are reported.
+//! 2. `layout`: images that convolutions and their kin touch lie channels last, everything else row-major.
+//! 3. `plan`: which tensors share memory (concatenation in place, slices, reshapes, element-wise operators
+//!    over an operand that dies), and how wide a halo each region has.
+//! 4. Each family's file turns its nodes into calls of kernels over *places*, not addresses.
+//! 5. `memory`: lifetimes are read off the calls, places become addresses in one arena.
+//!
+//! [`Lowering`] is what a family's file works with.
+
+mod context;
+mod conv;
+mod elementwise;
+mod layout;
+mod matmul;
+mod memory;
+mod movement;
+mod needs;
+mod plan;
+mod ports;
+mod sources;
+
+use crate::Result;
+use crate::integer;
+use crate::ir::{Model, Node};
+use crate::kernel::Program;
+use crate::ops::Op;
+use crate::target::Target;
+
+pub use context::Lowering;
+pub use memory::Place;
+pub use needs::Needs;
+
+/// Choices that the user makes about the emitted program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether images of the caller's inputs lie channels last (`[N, H, W, C]`) instead of as in ONNX.
+    pub channels_last_input: bool,
+}
+
+/// Lowers a quantized model for one machine.
+pub fn lower(model: &Model, target: &Target, options: &Options) -> Result<Program> {
+    integer::check(model)?;
+    let plan = plan::plan(model, target, options);
+    let mut cx = Lowering::new(model, target, plan);
+    ports::read_inputs(&mut cx, options);
+    for node in &model.nodes {
+        cx.enter(&node.name);
+        lower_node(&mut cx, node).map_err(|e| e.at(&node.label()))?;
+    }
+    ports::write_outputs(&mut cx);
+    Ok(cx.finish(options))
+}
+
+/// The only list of operators in lowering.
+fn lower_node(cx: &mut Lowering, node: &Node) -> Result<()> {
+    match &node.op {
+        Op::Conv(op) => conv::lower(cx, node, op),
+        Op::ConvTranspose(op) => conv::lower_transposed(cx, node, op),
+        Op::MatMul(op) => matmul::lower(cx, node, op),
+        Op::Unary(op) => elementwise::unary(cx, node, op),
+        Op::Binary(op) => elementwise::binary(cx, node, op),
+        Op::PRelu(_) => elementwise::prelu(cx, node),
+        Op::Reshape(_) => movement::reshape(cx, node),
+        Op::Transpose(op) => movement::transpose(cx, node, op),
+        Op::Slice(op) => movement::slice(cx, node, op),
+        Op::Gather(op) => movement::gather(cx, node, op),
+        Op::Pad(op) => movement::pad(cx, node, op),
+        Op::Concat(op) => movement::concat(cx, node, op),
+        _ => crate::bail!("the operator cannot be lowered"),
+    }
+}

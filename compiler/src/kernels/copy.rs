@@ -1,0 +1,172 @@
+//! Kernels that move bytes: strided copies, halos, fills.
+
+use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
+use crate::kernels::nest::{Axis, Nest, sweep};
+use crate::ops::Pads;
+use crate::target::Target;
+
+/// Copies the elements of a tensor from one striding to another. Buffers: `x`, `y`.
+pub(crate) fn copy(
+    name: &str,
+    scalar: Scalar,
+    extents: &[usize],
+    from: &[usize],
+    to: &[usize],
+    target: &Target,
+) -> Kernel {
+    let (outer, inner) = Nest::new(extents, &[from, to]).split_inner();
+    let body = outer.wrap(|positions| {
+        let (from, to) = (positions[0].clone(), positions[1].clone());
+        copy_axis(scalar, "x", from, to, &inner, target)
+    });
+    Kernel {
+        name: name.to_string(),
+        comment: vec![],
+        buffers: vec![buffer("x", scalar, false), buffer("y", scalar, true)],
+        constants: vec![],
+        body,
+    }
+}
+
+/// Copies a constant of the program. Buffer: `y`.
+pub(crate) fn copy_constant(
+    name: &str,
+    scalar: Scalar,
+    constant: &str,
+    elements: usize,
+    target: &Target,
+) -> Kernel {
+    let (_, axis) = Nest::new(&[elements], &[&[1], &[1]]).split_inner();
+    Kernel {
+        name: name.to_string(),
+        comment: vec![],
+        buffers: vec![buffer("y", scalar, true)],
+        constants: vec![constant.to_string()],
+        body: copy_axis(scalar, constant, int(0), int(0), &axis, target),
+    }
+}
+
+pub(crate) fn copy_axis(
+    scalar: Scalar,
+    source: &str,
+    from: Expr,
+    to: Expr,
+    axis: &Axis,
+    target: &Target,
+) -> Vec<Stmt> {
+    if scalar.bytes() == 1 && axis.strides == [1, 1] {
+        return copy_run(source, from, to, axis.extent, target);
+    }
+    axis.each(&[from, to], |each| {
+        vec![move_one(
+            scalar,
+            at(source, each[0].clone()),
+            at("y", each[1].clone()),
+        )]
+    })
+}
+
+fn copy_run(source: &str, x: Expr, y: Expr, extent: usize, target: &Target) -> Vec<Stmt> {
+    sweep("j", extent, target.bytes, |piece| {
+        let from = at(source, x.clone() + piece.at.clone());
+        let to = at("y", y.clone() + piece.at.clone());
+        let bytes = piece.op("load_bytes", "load_bytes_part", [from]);
+        vec![Stmt::Do(piece.op(
+            "store_bytes",
+            "store_bytes_part",
+            [to, bytes],
+        ))]
+    })
+}
+
+fn move_one(scalar: Scalar, from: Expr, to: Expr) -> Stmt {
+    let (read, write) = match scalar.bytes() {
+        1 => ("read_u8", "write_byte"),
+        _ => ("read_i32", "write_i32"),
+    };
+    Stmt::Do(op(write, [to, op(read, [from])]))
+}
+
+/// An image in channels-last memory with a halo around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Images, rows, columns, channels, without the halo.
+    pub(crate) extent: [usize; 4],
+    /// The halo.
+    pub(crate) pads: Pads,
+}
+
+/// Writes a byte to the halo of an image and to nothing else. Buffer: `y`, from the halo's first pixel on.
+pub(crate) fn fill_halo(name: &str, frame: &Frame, value: i32, target: &Target) -> Kernel {
+    let [images, rows, columns, channels] = frame.extent;
+    let Pads {
+        top,
+        left,
+        bottom,
+        right,
+    } = frame.pads;
+    let pitch = (left + columns + right) * channels;
+    let before = top * pitch + left * channels;
+    let between = (left + right) * channels;
+    let after = right * channels + bottom * pitch;
+    let inside = columns * channels;
+    let last_row = before + (rows - 1) * pitch + inside;
+    let image = var("n") * ((top + rows + bottom) * pitch) as i64;
+    let mut body = fill_run("i", image.clone(), before, value, target);
+    if between > 0 && rows > 1 {
+        let start = image.clone() + var("h") * pitch as i64 + int((before + inside) as i64);
+        body.push(Stmt::For {
+            var: "h".to_string(),
+            start: 0,
+            end: rows as i64 - 1,
+            step: 1,
+            body: fill_run("j", start, between, value, target),
+        });
+    }
+    body.extend(fill_run(
+        "k",
+        image + int(last_row as i64),
+        after,
+        value,
+        target,
+    ));
+    Kernel {
+        name: name.to_string(),
+        comment: vec![],
+        buffers: vec![buffer("y", Scalar::U8, true)],
+        constants: vec![],
+        body: vec![Stmt::For {
+            var: "n".to_string(),
+            start: 0,
+            end: images as i64,
+            step: 1,
+            body,
+        }],
+    }
+}
+
+pub(crate) fn fill_run(
+    counter: &str,
+    start: Expr,
+    count: usize,
+    value: i32,
+    target: &Target,
+) -> Vec<Stmt> {
+    sweep(counter, count, target.bytes, |piece| {
+        let to = at("y", start.clone() + piece.at.clone());
+        let bytes = op("splat_byte", [int(i64::from(value & 0xff))]);
+        vec![Stmt::Do(piece.op(
+            "store_bytes",
+            "store_bytes_part",
+            [to, bytes],
+        ))]
+    })
+}
+
+pub(crate) fn buffer(name: &str, elem: Scalar, mutable: bool) -> Buffer {
+    Buffer {
+        name: name.to_string(),
+        elem,
+        mutable,
+    }
+}

@@ -1,0 +1,394 @@
+//! What lowering a node works with: where operands lie, and how kernels and constants enter the program.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ir::{Data, Elem, Model, QuantParams, TensorId};
+use crate::kernel::{Call, Constant, Kernel, Program, Scalar, Slot};
+use crate::kernels::View;
+use crate::kernels::copy::{self, Frame};
+use crate::lower::layout;
+use crate::lower::memory::{self, Lifetime, Memory, Place, Region, SLACK};
+use crate::lower::plan::{self, Home, Plan};
+use crate::lower::{Options, ports};
+use crate::ops::Pads;
+use crate::target::Target;
+
+/// A program under construction.
+pub struct Lowering<'a> {
+    /// What is lowered.
+    pub model: &'a Model,
+    /// For which machine.
+    pub target: &'a Target,
+    plan: Plan,
+    /// By region, what its halo holds at this point of the program.
+    halos: BTreeMap<usize, i32>,
+    layer: String,
+    names: BTreeSet<String>,
+    kernels: Vec<Kernel>,
+    constants: Vec<Constant>,
+    calls: Vec<PlacedCall>,
+}
+
+/// A call before addresses are known.
+struct PlacedCall {
+    layer: String,
+    kernel: usize,
+    args: Vec<Place>,
+    macs: u64,
+}
+
+impl<'a> Lowering<'a> {
+    pub(crate) fn new(model: &'a Model, target: &'a Target, plan: Plan) -> Lowering<'a> {
+        Lowering {
+            model,
+            target,
+            plan,
+            halos: BTreeMap::new(),
+            layer: String::new(),
+            names: BTreeSet::new(),
+            kernels: vec![],
+            constants: vec![],
+            calls: vec![],
+        }
+    }
+
+    /// The calls that follow belong to this layer.
+    pub(crate) fn enter(&mut self, layer: &str) {
+        self.layer = layer.to_string();
+    }
+
+    /// Shape of a tensor, as in ONNX.
+    pub fn shape(&self, id: TensorId) -> &'a [usize] {
+        &self.model[id].ty.shape
+    }
+
+    /// How a tensor's integers stand for reals.
+    pub fn params(&self, id: TensorId) -> &'a QuantParams {
+        match &self.model[id].ty.elem {
+            Elem::Quantized(params) => params,
+            _ => panic!("`{}` is quantized, as was checked", self.model[id].name),
+        }
+    }
+
+    /// Scale and zero point of an activation.
+    pub fn quant(&self, id: TensorId) -> (f32, i32) {
+        self.params(id).uniform()
+    }
+
+    /// Element type of a tensor in memory.
+    pub fn scalar(&self, id: TensorId) -> Scalar {
+        plan::scalar(&self.model[id].ty.elem)
+    }
+
+    /// Whether an image lies channels last.
+    pub fn channels_last(&self, id: TensorId) -> bool {
+        self.plan.channels_last[id.0 as usize]
+    }
+
+    fn home(&self, id: TensorId) -> &Home {
+        let home = self.plan.homes[id.0 as usize].as_ref();
+        home.expect("operands are computed or given; constants are the builder's")
+    }
+
+    /// First element of a tensor that is no constant, and its strides along the axes of its shape.
+    pub fn strided(&self, id: TensorId) -> (Place, Vec<usize>) {
+        let home = self.home(id);
+        (home.place, home.strides.clone())
+    }
+
+    /// A tensor that is no constant, as kernels see it: axes in the order of memory (`[N, H, W, C]` of an
+    /// image that lies channels last, else the shape's), extents 1 in front; leading axes of a tensor of
+    /// more than four are one. Strides may leave gaps (halo, neighbours in a concatenation).
+    pub fn view(&self, id: TensorId) -> (Place, View) {
+        let (place, strides) = self.strided(id);
+        let view = view(self.shape(id), &strides, self.channels_last(id));
+        (place, view)
+    }
+
+    /// An image with `pads` around it that hold its zero point: the view starts at the padded corner and
+    /// counts the halo in its extents. Copied only if its memory has no such halo.
+    pub fn padded_view(&mut self, id: TensorId, pads: Pads) -> (Place, View) {
+        let (_, zero_point) = self.quant(id);
+        self.padded_view_with(id, pads, zero_point)
+    }
+
+    /// [`Lowering::padded_view`] with another integer in the halo.
+    pub fn padded_view_with(&mut self, id: TensorId, pads: Pads, fill: i32) -> (Place, View) {
+        let Home {
+            place,
+            strides,
+            halo,
+        } = self.home(id).clone();
+        let (place, strides) = if pads == Pads::default() {
+            (place, strides)
+        } else if holds(halo, pads) {
+            self.fill_halo(place.region, fill);
+            let corner = pads.top * strides[2] + pads.left * strides[3];
+            let offset = place.offset - corner;
+            (Place { offset, ..place }, strides)
+        } else {
+            self.padded_copy(id, pads, fill)
+        };
+        let shape = self.shape(id);
+        let extent = [
+            shape[0],
+            shape[1],
+            shape[2] + pads.top + pads.bottom,
+            shape[3] + pads.left + pads.right,
+        ];
+        (place, view(&extent, &strides, true))
+    }
+
+    /// Whether kernels must not read past the last element: it may be the end of a caller's buffer.
+    pub fn ends_exactly(&self, id: TensorId) -> bool {
+        let region = self.home(id).place.region;
+        self.plan.regions[region].memory != Memory::Arena
+    }
+
+    pub(crate) fn memory(&self, place: Place) -> Memory {
+        self.plan.regions[place.region].memory
+    }
+
+    /// The integers of a constant as bytes in row-major order.
+    pub(crate) fn bytes(&self, id: TensorId) -> Vec<u8> {
+        let bytes = self.scalar(id).bytes();
+        let value = self.model[id].value.as_ref().expect("a constant");
+        let little = |x: i64| x.to_le_bytes().into_iter().take(bytes);
+        match &value.data {
+            Data::I32(v) => v.iter().flat_map(|x| little(i64::from(*x))).collect(),
+            Data::I64(v) => v.iter().flat_map(|x| little(*x)).collect(),
+            Data::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        }
+    }
+
+    /// Scratch memory for this layer.
+    pub fn scratch(&mut self, scalar: Scalar, elements: usize) -> Place {
+        self.plan.regions.push(Region {
+            memory: Memory::Arena,
+            bytes: elements * scalar.bytes(),
+            frame: None,
+        });
+        Place {
+            region: self.plan.regions.len() - 1,
+            offset: 0,
+        }
+    }
+
+    /// An identifier of the program that nothing else has: the layer's name and what the thing is.
+    pub fn name(&mut self, what: &str) -> String {
+        let layer = identifier(&self.layer);
+        let wanted = if layer.to_lowercase().ends_with(what) {
+            layer
+        } else {
+            format!("{layer}_{what}")
+        };
+        let mut name = wanted.clone();
+        for i in 2.. {
+            if self.names.insert(name.clone()) {
+                break;
+            }
+            name = format!("{wanted}_{i}");
+        }
+        name
+    }
+
+    /// Adds a constant and returns its name; `what` describes it (`weights`, `table`). Equal constants
+    /// are one.
+    pub fn constant(&mut self, what: &str, elem: Scalar, bytes: Vec<u8>) -> String {
+        let equal = |c: &&Constant| c.elem == elem && c.bytes == bytes;
+        if let Some(known) = self.constants.iter().find(equal) {
+            return known.name.clone();
+        }
+        let name = self.name(what);
+        self.constants.push(Constant {
+            name: name.clone(),
+            elem,
+            bytes,
+        });
+        name
+    }
+
+    /// Calls a kernel, which should be named by [`Lowering::name`]. Kernels that differ in name and comment
+    /// only are one. `args` are the kernel's buffers; in place, a kernel has one buffer for both.
+    pub fn call(&mut self, kernel: Kernel, args: &[Place], macs: u64) {
+        assert_eq!(kernel.buffers.len(), args.len(), "one place a buffer");
+        let equal = |k: &Kernel| {
+            k.body == kernel.body && k.buffers == kernel.buffers && k.constants == kernel.constants
+        };
+        let index = self.kernels.iter().position(equal).unwrap_or_else(|| {
+            self.kernels.push(kernel);
+            self.kernels.len() - 1
+        });
+        self.calls.push(PlacedCall {
+            layer: self.layer.clone(),
+            kernel: index,
+            args: args.to_vec(),
+            macs,
+        });
+    }
+
+    /// Copies elements between two stridings of one shape.
+    pub(crate) fn copy(
+        &mut self,
+        scalar: Scalar,
+        shape: &[usize],
+        from: (Place, &[usize]),
+        to: (Place, &[usize]),
+    ) {
+        let name = self.name("copy");
+        let mut kernel = copy::copy(&name, scalar, shape, from.1, to.1, self.target);
+        kernel.comment = vec![format!(
+            "Copy of {shape:?}, strides {:?} to {:?}.",
+            from.1, to.1
+        )];
+        self.call(kernel, &[from.0, to.0], 0);
+    }
+
+    fn padded_copy(&mut self, id: TensorId, pads: Pads, fill: i32) -> (Place, Vec<usize>) {
+        let (shape, scalar) = (self.shape(id), self.scalar(id));
+        let padded = layout::dense(shape, true, pads);
+        let corner = self.scratch(scalar, padded.elements);
+        self.plan.regions[corner.region].frame = Some(frame(shape, pads));
+        let (from, strides) = self.strided(id);
+        let inside = corner.plus(padded.offset);
+        self.copy(scalar, shape, (from, &strides), (inside, &padded.strides));
+        self.fill_halo(corner.region, fill);
+        (corner, padded.strides)
+    }
+
+    /// Makes a region's halo hold `value`.
+    fn fill_halo(&mut self, region: usize, value: i32) {
+        if self.halos.insert(region, value) == Some(value) {
+            return;
+        }
+        let frame = self.plan.regions[region].frame;
+        let frame = frame.expect("regions with a halo have a frame");
+        let name = self.name("halo");
+        let mut kernel = copy::fill_halo(&name, &frame, value, self.target);
+        let Pads {
+            top,
+            left,
+            bottom,
+            right,
+        } = frame.pads;
+        kernel.comment = vec![format!(
+            "Halo of {:?}: {top} above, {left} before, {bottom} below, {right} after, filled with {value}.",
+            frame.extent
+        )];
+        self.call(kernel, &[Place { region, offset: 0 }], 0);
+    }
+
+    /// The program: places become addresses.
+    pub(crate) fn finish(self, options: &Options) -> Program {
+        let align = self.target.align;
+        let (offsets, arena_bytes) = self.addresses(align);
+        let inputs = self.model.inputs.len();
+        let slot = |place: &Place, scalar: Scalar| match self.plan.regions[place.region].memory {
+            Memory::Arena => Slot::Arena(offsets[place.region] + place.offset * scalar.bytes()),
+            Memory::Input(_) => Slot::Input(place.region, place.offset),
+            Memory::Output(_) => Slot::Output(place.region - inputs, place.offset),
+        };
+        let calls = self.calls.iter().map(|call| {
+            let buffers = &self.kernels[call.kernel].buffers;
+            let args = call.args.iter().zip(buffers);
+            Call {
+                layer: call.layer.clone(),
+                kernel: call.kernel,
+                args: args
+                    .map(|(place, buffer)| slot(place, buffer.elem))
+                    .collect(),
+                macs: call.macs,
+            }
+        });
+        Program {
+            name: identifier(&self.model.name),
+            inputs: ports::inputs(self.model, options),
+            outputs: ports::outputs(self.model),
+            arena_bytes,
+            align,
+            calls: calls.collect(),
+            kernels: self.kernels,
+            constants: self.constants,
+        }
+    }
+
+    /// Offsets of the arena's regions, and its size.
+    fn addresses(&self, align: usize) -> (Vec<usize>, usize) {
+        let mut used = BTreeMap::new();
+        for (time, call) in self.calls.iter().enumerate() {
+            for place in &call.args {
+                let region = &self.plan.regions[place.region];
+                if region.memory == Memory::Arena {
+                    let life = used.entry(place.region).or_insert(Lifetime {
+                        first: time,
+                        last: time,
+                        bytes: region.bytes,
+                    });
+                    life.last = time;
+                }
+            }
+        }
+        let lifetimes: Vec<_> = used.values().copied().collect();
+        let (places, bytes) = memory::allocate(&lifetimes, align);
+        let mut offsets = vec![0; self.plan.regions.len()];
+        for (region, offset) in used.keys().zip(places) {
+            offsets[*region] = offset;
+        }
+        let arena_bytes = if used.is_empty() {
+            0
+        } else {
+            (bytes + SLACK).next_multiple_of(align)
+        };
+        (offsets, arena_bytes)
+    }
+}
+
+/// The frame of an image `[N, C, H, W]` in channels-last memory.
+pub(crate) fn frame(shape: &[usize], pads: Pads) -> Frame {
+    Frame {
+        extent: [shape[0], shape[2], shape[3], shape[1]],
+        pads,
+    }
+}
+
+fn holds(halo: Pads, pads: Pads) -> bool {
+    super::needs::union(halo, pads) == halo
+}
+
+fn view(shape: &[usize], strides: &[usize], channels_last: bool) -> View {
+    let order = layout::order(shape.len(), channels_last);
+    let mut extent: Vec<usize> = order.iter().map(|axis| shape[*axis]).collect();
+    let mut steps: Vec<usize> = order.iter().map(|axis| strides[*axis]).collect();
+    while extent.len() > 4 {
+        let leading = extent.remove(0);
+        steps.remove(0);
+        extent[0] *= leading;
+    }
+    while extent.len() < 4 {
+        let step = extent.first().map_or(1, |e| e * steps[0]);
+        extent.insert(0, 1);
+        steps.insert(0, step);
+    }
+    View {
+        extent: extent.try_into().expect("four axes"),
+        strides: steps.try_into().expect("four axes"),
+    }
+}
+
+/// A name of the model as an identifier of C and Rust: letters, digits and single underscores.
+pub(crate) fn identifier(name: &str) -> String {
+    let mut id = String::new();
+    for c in name.chars() {
+        if c.is_ascii_alphanumeric() {
+            id.push(c);
+        } else if !id.is_empty() && !id.ends_with('_') {
+            id.push('_');
+        }
+    }
+    let id = id.trim_end_matches('_');
+    match id.chars().next() {
+        None => "model".to_string(),
+        Some(c) if c.is_ascii_digit() => format!("n{id}"),
+        Some(_) => id.to_string(),
+    }
+}

@@ -1,0 +1,213 @@
+//! Unary functions, binary arithmetic and PRelu.
+
+use crate::ir::{Array, Data, Node, QuantParams, TensorId};
+use crate::kernel::{Scalar, op};
+use crate::kernels::elementwise::{splat, subtract};
+use crate::lower::Lowering;
+use crate::ops::{Binary, BinaryFunction, Operator, Unary};
+use crate::{Result, bail};
+
+/// A function of one number: a table of its 256 values.
+pub(super) fn unary(cx: &mut Lowering, node: &Node, function: &Unary) -> Result<()> {
+    let x = node.inputs[0].expect("a unary node has an operand");
+    let (from, to) = (cx.params(x), cx.params(node.output));
+    let reals: Vec<f32> = integers(from).map(|q| from.dequantize(q)).collect();
+    let images = function.eval(&[Some(&Array::f32([256], reals))]);
+    let table = images.reals().iter().map(|y| to.quantize(*y) as u8);
+    let table = table.collect();
+    look_up(cx, x, node.output, table, "table");
+    Ok(())
+}
+
+/// The integers that the 256 bytes stand for, in the order of the bytes.
+pub(super) fn integers(params: &QuantParams) -> impl Iterator<Item = i32> + use<> {
+    let signed = params.int.signed;
+    (0..=255u8).map(move |byte| {
+        if signed {
+            i32::from(byte as i8)
+        } else {
+            i32::from(byte)
+        }
+    })
+}
+
+/// Calls a table kernel from one tensor to another of the same shape.
+pub(super) fn look_up(cx: &mut Lowering, x: TensorId, y: TensorId, table: Vec<u8>, what: &str) {
+    let table = cx.constant("table", Scalar::U8, table);
+    let sources = cx.sources(&[x], y);
+    let name = cx.name(what);
+    let mut kernel = sources.space.table(&name, &table);
+    kernel.comment = vec![format!("{:?}: a table of 256 bytes.", cx.shape(y))];
+    cx.call(kernel, &sources.places, 0);
+}
+
+/// Arithmetic of two tensors: by a formula, or a table of all pairs.
+pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Result<()> {
+    let (a, b) = match node.inputs[..] {
+        [Some(a), Some(b)] => (a, b),
+        _ => bail!("an operand is missing"),
+    };
+    let y = node.output;
+    let ((s_a, z_a), (s_b, z_b), (s_y, z_y)) = (cx.quant(a), cx.quant(b), cx.quant(y));
+    let limits = cx.limits(y, function.activation.quantized(cx.params(y)));
+    let (ma, mut mb) = (s_a / s_y, s_b / s_y);
+    let (what, product) = match function.function {
+        BinaryFunction::Add => ("add", None),
+        BinaryFunction::Sub => {
+            mb = -mb;
+            ("sub", None)
+        }
+        BinaryFunction::Mul => ("mul", Some((s_a * s_b) / s_y)),
+        _ => return pairs(cx, node, function, a, b),
+    };
+    let (a_reach, b_reach) = (reach(cx.params(a)), reach(cx.params(b)));
+    match product {
+        Some(m) => prove_fits(a_reach * b_reach * f64::from(m))?,
+        None => prove_fits(a_reach * f64::from(ma) + b_reach * f64::from(mb.abs()))?,
+    }
+    let sources = cx.sources(&[a, b], y);
+    let name = cx.name(what);
+    let mut kernel = sources.space.arithmetic(&name, &limits, &|v| {
+        let (a, b) = (subtract(v[0].clone(), z_a), subtract(v[1].clone(), z_b));
+        match product {
+            Some(m) => op("scale_round", [op("mul_i32", [a, b]), splat(m)]),
+            None => op("scale_add_round", [a, splat(ma), b, splat(mb)]),
+        }
+    });
+    kernel.comment = vec![format!(
+        "{:?} {what} {:?}: scales {s_a} and {s_b} to {s_y}, zero points {z_a} and {z_b} to {z_y}.",
+        cx.shape(a),
+        cx.shape(b)
+    )];
+    cx.call(kernel, &sources.places, 0);
+    Ok(())
+}
+
+/// The largest distance of an integer from the zero point.
+pub(super) fn reach(params: &QuantParams) -> f64 {
+    let (_, zero) = params.uniform();
+    let (low, high) = (params.int.min() as i32, params.int.max() as i32);
+    f64::from((high - zero).max(zero - low))
+}
+
+/// Rounding to i32 is defined below 2³¹ only; a zero point is added afterwards.
+pub(super) fn prove_fits(bound: f64) -> Result<()> {
+    if bound >= f64::from(i32::MAX - 512) {
+        bail!(
+            "the result's scale is so small that results reach {bound:.0} before they are clamped";
+            hint: "calibrate on samples that exercise this layer"
+        );
+    }
+    Ok(())
+}
+
+/// Division, power, minimum and maximum: all 65,536 pairs of bytes.
+fn pairs(
+    cx: &mut Lowering,
+    node: &Node,
+    function: &Binary,
+    a: TensorId,
+    b: TensorId,
+) -> Result<()> {
+    let (from_a, from_b, to) = (cx.params(a), cx.params(b), cx.params(node.output));
+    let rows = integers(from_a).flat_map(|q| std::iter::repeat_n(from_a.dequantize(q), 256));
+    let columns = integers(from_b).map(|q| from_b.dequantize(q));
+    let columns: Vec<f32> = columns.collect::<Vec<_>>().repeat(256);
+    let rows = Array::f32([65536], rows.collect::<Vec<_>>());
+    let images = function.eval(&[Some(&rows), Some(&Array::f32([65536], columns))]);
+    let table = images.reals().iter().map(|y| to.quantize(*y) as u8);
+    let table = table.collect();
+    let table = cx.constant("table", Scalar::U8, table);
+    let sources = cx.sources(&[a, b], node.output);
+    let name = cx.name("pairs");
+    let mut kernel = sources.space.pairs(&name, &table);
+    kernel.comment = vec![format!(
+        "{:?}: a table of 65,536 bytes.",
+        cx.shape(node.output)
+    )];
+    cx.call(kernel, &sources.places, 0);
+    Ok(())
+}
+
+/// `d = x − z_x; clamp(round(d · (d < 0 ? slope·s_x/s_y : s_x/s_y)) + z_y)`.
+pub(super) fn prelu(cx: &mut Lowering, node: &Node) -> Result<()> {
+    let (x, y) = (node.inputs[0].expect("x"), node.output);
+    let ((s_x, z_x), (s_y, z_y)) = (cx.quant(x), cx.quant(y));
+    let slope = cx
+        .model
+        .constant(node, 1)
+        .expect("the slope is constant, as was checked");
+    let Data::F32(slopes) = &slope.data else {
+        bail!("the slope is not real")
+    };
+    let factors: Vec<f32> = slopes.iter().map(|slope| (slope * s_x) / s_y).collect();
+    let largest = factors.iter().fold(s_x / s_y, |m, f| m.max(f.abs()));
+    prove_fits(reach(cx.params(x)) * f64::from(largest))?;
+    let params = cx.params(y);
+    let limits = cx.limits(y, (params.low, params.high));
+    let mut sources = cx.sources(&[x], y);
+    let uniform = factors
+        .iter()
+        .all(|f| *f == factors[0])
+        .then(|| splat(factors[0]));
+    if uniform.is_none() {
+        let varying = vary(cx, &slope.shape, &factors, y);
+        sources.space.operands.push(varying);
+    }
+    let name = cx.name("prelu");
+    let mut kernel = sources.space.arithmetic(&name, &limits, &|v| {
+        let d = subtract(v[0].clone(), z_x);
+        let negative = uniform.clone().unwrap_or_else(|| v[1].clone());
+        let factor = op("select_f32", [d.clone(), negative, splat(s_x / s_y)]);
+        op("scale_round", [d, factor])
+    });
+    kernel.comment = vec![format!(
+        "{:?}: scale {s_x} to {s_y}, zero point {z_x} to {z_y}.",
+        cx.shape(x)
+    )];
+    cx.call(kernel, &sources.places, 0);
+    Ok(())
+}
+
+/// Factors as a constant whose innermost axis is the result's: one a channel where channels are last,
+/// else one an element.
+fn vary(
+    cx: &mut Lowering,
+    shape: &[usize],
+    factors: &[f32],
+    y: TensorId,
+) -> crate::kernels::elementwise::Source {
+    let result = cx.shape(y);
+    let rank = result.len();
+    let mut aligned = vec![1; rank - shape.len()];
+    aligned.extend(shape);
+    let per_channel = cx.channels_last(y) && aligned.iter().product::<usize>() == aligned[1];
+    let (shape, factors) = if per_channel {
+        (aligned, factors.to_vec())
+    } else {
+        let own = Array::f32(aligned, factors.to_vec());
+        let strides = own.strides();
+        let indices = indices(result).map(|index| {
+            let at = index.iter().zip(&own.shape).zip(&strides);
+            at.map(|((i, extent), stride)| (i % extent) * stride).sum()
+        });
+        let full = own.pick(result, indices.collect::<Vec<usize>>().into_iter());
+        (result.to_vec(), full.reals().to_vec())
+    };
+    let bytes = factors.iter().flat_map(|f| f.to_le_bytes()).collect();
+    cx.constant_source(Scalar::F32, &shape, bytes, (y, result))
+}
+
+/// All indices of a shape in row-major order.
+fn indices(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> + '_ {
+    let count: usize = shape.iter().product();
+    (0..count).map(|flat| {
+        let mut rest = flat;
+        let mut index = vec![0; shape.len()];
+        for axis in (0..shape.len()).rev() {
+            index[axis] = rest % shape[axis];
+            rest /= shape[axis];
+        }
+        index
+    })
+}
