@@ -10,6 +10,8 @@ mod pack;
 mod pixels;
 mod products;
 mod requantize;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod view;
 mod window;

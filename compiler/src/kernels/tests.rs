@@ -1,0 +1,353 @@
+//! Products in the interpreter against their formula, on every machine, at random odd sizes.
+
+use proptest::prelude::*;
+
+use crate::ir::{Elem, IntType, QuantParams, Type};
+use crate::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
+use crate::kernels::pack::pack;
+use crate::kernels::{Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window};
+use crate::prove;
+use crate::target::{self, Target};
+
+/// A convolution over an input that is padded already.
+#[derive(Clone, Debug)]
+struct Case {
+    images: usize,
+    /// Rows and columns of the result.
+    size: [usize; 2],
+    window: Window,
+    groups: usize,
+    /// Input and output channels of a group.
+    channels: [usize; 2],
+    input_signed: bool,
+    signed: bool,
+    residual: bool,
+    slack: bool,
+    /// Width of the clamp.
+    clamp: i32,
+    /// Every activation and weight at its limit.
+    extreme: bool,
+    seed: u64,
+}
+
+fn axis() -> impl Strategy<Value = (usize, usize, usize, usize)> {
+    (1usize..=6, 1usize..=4, 1usize..=2, 1usize..=3)
+}
+
+fn case(depthwise: bool) -> impl Strategy<Value = Case> {
+    let channels = if depthwise {
+        (1usize..=40, Just([1, 1])).boxed()
+    } else {
+        let few = (1usize..=3, (1usize..=11, 1usize..=19));
+        let many = (Just(1), (1usize..=40, 1usize..=75));
+        prop_oneof![few, many]
+            .prop_map(|(g, (c, m))| (g, [c, m]))
+            .boxed()
+    };
+    let flags = any::<[bool; 5]>();
+    (
+        1usize..=2,
+        axis(),
+        axis(),
+        channels,
+        flags,
+        0i32..256,
+        any::<u64>(),
+    )
+        .prop_map(
+            |(images, y, x, (groups, channels), flags, clamp, seed)| Case {
+                images,
+                size: [y.0, x.0],
+                window: Window {
+                    extent: [y.1, x.1],
+                    steps: [y.2, x.2],
+                    strides: [y.3, x.3],
+                },
+                groups,
+                channels,
+                input_signed: flags[0],
+                signed: flags[1],
+                residual: flags[2],
+                slack: flags[3],
+                extreme: flags[4],
+                clamp,
+                seed,
+            },
+        )
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed ^ (mixed >> 29)
+    }
+
+    fn within(&mut self, low: i32, high: i32) -> i32 {
+        low + (self.next() % (high - low + 1) as u64) as i32
+    }
+}
+
+fn limits(signed: bool) -> (i32, i32) {
+    if signed { (-128, 127) } else { (0, 255) }
+}
+
+fn stored(values: &[i32]) -> Vec<u8> {
+    values.iter().map(|v| *v as u8).collect()
+}
+
+/// The case with numbers filled in.
+struct Filled {
+    case: Case,
+    input: View,
+    output: View,
+    x: Vec<i32>,
+    r: Vec<i32>,
+    product: Product,
+    requantize: Requantize,
+}
+
+fn fill(case: &Case) -> Filled {
+    let mut random = Random(case.seed);
+    let [cg, mg] = case.channels;
+    let window = &case.window;
+    let padded = |axis: usize| {
+        (case.size[axis] - 1) * window.strides[axis]
+            + (window.extent[axis] - 1) * window.steps[axis]
+            + 1
+    };
+    let input = View::dense([case.images, padded(0), padded(1), case.groups * cg]);
+    let output = View::dense([case.images, case.size[0], case.size[1], case.groups * mg]);
+    let depth = window.taps() * cg;
+    let (low, high) = limits(case.input_signed);
+    let x = |random: &mut Random| match case.extreme {
+        true => [low, high, high][random.within(0, 2) as usize],
+        false => random.within(low, high),
+    };
+    let w = |random: &mut Random| match case.extreme {
+        true => [-127, 127][random.within(0, 1) as usize],
+        false => random.within(-127, 127),
+    };
+    let m = case.groups * mg;
+    let product = Product {
+        weights: (0..m * depth).map(|_| w(&mut random)).collect(),
+        bias: (0..m).map(|_| random.within(-5000, 5000)).collect(),
+        scales: (0..m)
+            .map(|_| random.within(1, 1000) as f32 * 3e-6)
+            .collect(),
+        zero_point: random.within(low, high),
+        range: (low, high),
+    };
+    let (low, high) = limits(case.signed);
+    let lowest = random.within(low, (high - case.clamp).max(low));
+    let residual = case.residual.then(|| Residual {
+        view: output,
+        signed: case.input_signed,
+        zero_point: product.zero_point,
+        ratio: 0.37,
+    });
+    let (rlow, rhigh) = limits(case.input_signed);
+    Filled {
+        x: (0..input.extent.iter().product())
+            .map(|_| x(&mut random))
+            .collect(),
+        r: (0..output.extent.iter().product())
+            .map(|_| random.within(rlow, rhigh))
+            .collect(),
+        requantize: Requantize {
+            zero_point: random.within(low, high),
+            low: lowest,
+            high: (lowest + case.clamp).min(high),
+            signed: case.signed,
+            residual,
+        },
+        case: case.clone(),
+        input,
+        output,
+        product,
+    }
+}
+
+impl Filled {
+    /// The operator's meaning, element by element.
+    fn expected(&self) -> Vec<u8> {
+        let [cg, mg] = self.case.channels;
+        let window = &self.case.window;
+        let [n, h, w, m] = self.output.extent;
+        let mut out = vec![];
+        for (n, y, x, m) in (0..n).flat_map(|n| {
+            (0..h).flat_map(move |y| (0..w).flat_map(move |x| (0..m).map(move |m| (n, y, x, m))))
+        }) {
+            let mut acc = i64::from(self.product.bias[m]);
+            for (i, weight) in self.product.row(m).iter().enumerate() {
+                let (tap, c) = (i / cg, i % cg);
+                let row = y * window.strides[0] + tap / window.extent[1] * window.steps[0];
+                let col = x * window.strides[1] + tap % window.extent[1] * window.steps[1];
+                let [sn, sh, sw, _] = self.input.strides;
+                let value = self.x[n * sn + row * sh + col * sw + m / mg * cg + c];
+                acc += i64::from(*weight) * i64::from(value - self.product.zero_point);
+            }
+            let scaled = acc as i32 as f32 * self.product.scales[m];
+            let rounded = match &self.requantize.residual {
+                None => scaled.round_ties_even(),
+                Some(r) => {
+                    let added = (self.r[out.len()] - r.zero_point) as f32 * r.ratio;
+                    (scaled + added).round_ties_even()
+                }
+            };
+            let value = rounded as i32 + self.requantize.zero_point;
+            out.push(value.clamp(self.requantize.low, self.requantize.high) as u8);
+        }
+        out
+    }
+
+    fn names() -> Names {
+        Names {
+            weights: "weights".into(),
+            bias: "bias".into(),
+            scales: "scales".into(),
+        }
+    }
+
+    fn gemm(&self, target: &Target) -> (Kernel, Packed) {
+        let gemm = Gemm {
+            name: "gemm".into(),
+            comment: vec![],
+            window: self.case.window,
+            groups: self.case.groups,
+            input: self.input,
+            input_signed: self.case.input_signed,
+            slack: self.case.slack,
+            output: self.output,
+            requantize: self.requantize.clone(),
+            constants: Self::names(),
+        };
+        (gemm.kernel(target), pack(&gemm, target, &self.product))
+    }
+
+    fn depthwise(&self, target: &Target) -> (Kernel, Packed) {
+        let conv = Depthwise {
+            name: "depthwise".into(),
+            comment: vec![],
+            window: self.case.window,
+            input: self.input,
+            input_signed: self.case.input_signed,
+            slack: self.case.slack,
+            output: self.output,
+            requantize: self.requantize.clone(),
+            constants: Self::names(),
+        };
+        (conv.kernel(target), conv.pack(target, &self.product))
+    }
+
+    fn run(&self, target: &Target, kernel: Kernel, packed: Packed) -> Vec<u8> {
+        let port = |name: &str, len: usize, signed| Port {
+            name: name.into(),
+            ty: Type {
+                shape: vec![len],
+                elem: Elem::Quantized(QuantParams::per_tensor(
+                    if signed { IntType::I8 } else { IntType::U8 },
+                    1.0,
+                    0,
+                )),
+            },
+            scalar: if signed { Scalar::I8 } else { Scalar::U8 },
+        };
+        let constant = |name: &str, elem, bytes: Vec<u8>| Constant {
+            name: name.into(),
+            elem,
+            bytes,
+        };
+        let mut x = stored(&self.x);
+        x.resize(x.len() + if self.case.slack { 64 } else { 0 }, 77);
+        let mut inputs = vec![port("x", x.len(), self.case.input_signed)];
+        let mut data = vec![x];
+        let mut args = vec![Slot::Input(0, 0)];
+        if self.case.residual {
+            inputs.push(port("r", self.r.len(), self.case.input_signed));
+            data.push(stored(&self.r));
+            args.push(Slot::Input(1, 0));
+        }
+        args.push(Slot::Output(0, 0));
+        let program = Program {
+            name: "test".into(),
+            inputs,
+            outputs: vec![port("y", self.r.len(), self.case.signed)],
+            arena_bytes: 0,
+            align: target.align,
+            kernels: vec![kernel],
+            constants: vec![
+                constant("weights", Scalar::I8, packed.weights),
+                constant("bias", Scalar::I32, packed.bias),
+                constant("scales", Scalar::F32, packed.scales),
+            ],
+            calls: vec![Call {
+                layer: "test".into(),
+                kernel: 0,
+                args,
+                macs: 0,
+            }],
+        };
+        interp::run(&program, target, &data).remove(0)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn a_product_is_exact_on_every_machine(case in case(false)) {
+        let filled = fill(&case);
+        let expected = filled.expected();
+        for name in target::names() {
+            let target = Target::load(name).unwrap();
+            prop_assert!(prove::sums(&filled.product, crate::kernels::offset(&target, case.input_signed)).is_ok());
+            let (kernel, packed) = filled.gemm(&target);
+            prop_assert_eq!(&filled.run(&target, kernel, packed), &expected, "{}", name);
+        }
+    }
+
+    #[test]
+    fn a_depthwise_product_is_exact_on_every_machine(case in case(true)) {
+        let filled = fill(&case);
+        let expected = filled.expected();
+        for name in target::names() {
+            let target = Target::load(name).unwrap();
+            let (kernel, packed) = filled.depthwise(&target);
+            prop_assert_eq!(&filled.run(&target, kernel, packed), &expected, "{}", name);
+        }
+    }
+}
+
+#[test]
+fn a_large_depthwise_window_is_a_loop_and_exact() {
+    let case = Case {
+        images: 1,
+        size: [3, 5],
+        window: Window {
+            extent: [9, 9],
+            ..Window::POINT
+        },
+        groups: 11,
+        channels: [1, 1],
+        input_signed: false,
+        signed: true,
+        residual: false,
+        slack: false,
+        clamp: 255,
+        extreme: true,
+        seed: 7,
+    };
+    let filled = fill(&case);
+    for name in target::names() {
+        let target = Target::load(name).unwrap();
+        let (kernel, packed) = filled.depthwise(&target);
+        assert_eq!(
+            filled.run(&target, kernel, packed),
+            filled.expected(),
+            "{name}"
+        );
+    }
+}
