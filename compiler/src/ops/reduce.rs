@@ -142,6 +142,12 @@ impl Reduce {
         self.axes.iter().rev().fold(x, |x, axis| {
             let inner: usize = shape[axis + 1..].iter().product();
             let extent = std::mem::replace(&mut shape[*axis], 1);
+            if inner == 1 && extent > 0 {
+                let rows = x.chunks_exact(extent);
+                return rows
+                    .map(|row| row.iter().fold(first, |y, x| f(y, *x)))
+                    .collect();
+            }
             let mut y = vec![first; shape.iter().product()];
             for (index, row) in x.chunks_exact(inner.max(1)).enumerate() {
                 let start = index / extent * inner;
