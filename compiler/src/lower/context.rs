@@ -244,7 +244,13 @@ impl<'a> Lowering<'a> {
         self.call(kernel, &[from.0, to.0], 0);
     }
 
-    fn padded_copy(&mut self, id: TensorId, pads: Pads, fill: i32) -> (Place, Vec<usize>) {
+    /// A copy of an image with a halo, channels last in memory of its own; strides along the axes of its shape.
+    pub(crate) fn padded_copy(
+        &mut self,
+        id: TensorId,
+        pads: Pads,
+        fill: i32,
+    ) -> (Place, Vec<usize>) {
         let (shape, scalar) = (self.shape(id), self.scalar(id));
         let padded = layout::dense(shape, true, pads);
         let corner = self.scratch(scalar, padded.elements);

@@ -19,7 +19,9 @@ mod movement;
 mod needs;
 mod plan;
 mod ports;
+mod product;
 mod sources;
+mod transposed;
 
 use crate::Result;
 use crate::integer;
@@ -57,7 +59,7 @@ pub fn lower(model: &Model, target: &Target, options: &Options) -> Result<Progra
 fn lower_node(cx: &mut Lowering, node: &Node) -> Result<()> {
     match &node.op {
         Op::Conv(op) => conv::lower(cx, node, op),
-        Op::ConvTranspose(op) => conv::lower_transposed(cx, node, op),
+        Op::ConvTranspose(op) => transposed::lower(cx, node, op),
         Op::MatMul(op) => matmul::lower(cx, node, op),
         Op::Unary(op) => elementwise::unary(cx, node, op),
         Op::Binary(op) => elementwise::binary(cx, node, op),

@@ -1,7 +1,7 @@
 //! What nodes ask of the memory that they read.
 
 use crate::ir::{Model, Node, TensorId};
-use crate::lower::{conv, matmul};
+use crate::lower::{conv, matmul, transposed};
 use crate::ops::{Op, Pads};
 use crate::target::Target;
 
@@ -51,7 +51,7 @@ pub(crate) fn of_tensors(model: &Model, target: &Target) -> Vec<Needs> {
 fn of_operand(model: &Model, target: &Target, node: &Node, operand: usize, id: TensorId) -> Needs {
     match &node.op {
         Op::Conv(op) if operand == 0 => conv::needs(model, target, node, op),
-        Op::ConvTranspose(op) if operand == 0 => conv::needs_transposed(model, target, node, op),
+        Op::ConvTranspose(op) if operand == 0 => transposed::needs(model, target, node, op),
         Op::MatMul(_) if operand < 2 => matmul::needs(model, target, id),
         _ => Needs::default(),
     }

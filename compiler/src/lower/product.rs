@@ -1,0 +1,228 @@
+//! What convolutions and dense layers share: numbers from the model, the proof, constants, the call.
+
+use crate::Result;
+use crate::ir::{Clamp, Granularity, Node, QuantParams, TensorId};
+use crate::kernel::Scalar;
+use crate::kernels::{
+    Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, offset, pack,
+};
+use crate::lower::{Lowering, Place, layout};
+use crate::ops::Pads;
+use crate::prove::{self, Bounds};
+
+/// Windows over memory, each multiplied by the same weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows {
+    pub(super) window: Window,
+    pub(super) groups: usize,
+    /// From the first window's corner on.
+    pub(super) input: (Place, View),
+    pub(super) output: (Place, View),
+}
+
+/// A product's numbers but for its weights: bias, scales and zero point of a node with operands `x`,
+/// `w` and optional `bias`.
+pub(super) fn numbers(cx: &Lowering, node: &Node, channels: usize) -> Product {
+    let [x, w] = [0, 1].map(|i| node.inputs[i].expect("`infer` demands both"));
+    let (s_x, zero_point) = cx.quant(x);
+    let (s_y, _) = cx.quant(node.output);
+    let range = (cx.params(x).low, cx.params(x).high);
+    let scales = channel_scales(cx.params(w), channels);
+    Product {
+        weights: vec![],
+        bias: match cx.model.constant(node, 2) {
+            Some(bias) => bias.quantized().to_vec(),
+            None => vec![0; channels],
+        },
+        scales: scales.iter().map(|s_w| (s_x * s_w) / s_y).collect(),
+        zero_point,
+        range,
+    }
+}
+
+/// One scale for each of `channels` indices.
+fn channel_scales(params: &QuantParams, channels: usize) -> Vec<f32> {
+    match &params.map {
+        Granularity::PerTensor { scale, .. } => vec![*scale; channels],
+        Granularity::PerChannel { scales, .. } => scales.clone(),
+    }
+}
+
+/// From sums to the node's result, without a residual.
+pub(super) fn requantize(cx: &Lowering, node: &Node, activation: Clamp) -> Requantize {
+    let params = cx.params(node.output);
+    let (low, high) = activation.quantized(params);
+    Requantize {
+        zero_point: cx.quant(node.output).1,
+        low,
+        high,
+        signed: cx.scalar(node.output) == Scalar::I8,
+        residual: None,
+    }
+}
+
+/// A tensor added to the node's scaled sums.
+pub(super) fn residual(cx: &mut Lowering, node: &Node, id: TensorId) -> (Place, Residual) {
+    let (place, view) = image(cx, id, Pads::default());
+    let (scale, zero_point) = cx.quant(id);
+    let residual = Residual {
+        view,
+        signed: cx.scalar(id) == Scalar::I8,
+        zero_point,
+        ratio: scale / cx.quant(node.output).0,
+    };
+    (place, residual)
+}
+
+/// An image with a halo, channels last and without gaps between them; copied only if it does not lie so.
+pub(super) fn image(cx: &mut Lowering, id: TensorId, pads: Pads) -> (Place, View) {
+    let (_, strides) = cx.strided(id);
+    if cx.channels_last(id) && (strides[1] == 1 || cx.shape(id)[1] == 1) {
+        return cx.padded_view(id, pads);
+    }
+    let (_, zero_point) = cx.quant(id);
+    let (place, strides) = cx.padded_copy(id, pads, zero_point);
+    let [n, c, h, w] = four(cx.shape(id));
+    let [top, side] = [pads.top + pads.bottom, pads.left + pads.right];
+    (place, channels_last([n, c, h + top, w + side], &strides))
+}
+
+/// Where a node's image can be written channels last; [`deliver`] brings it home.
+pub(super) fn result(cx: &mut Lowering, id: TensorId) -> (Place, View) {
+    let (home, strides) = cx.strided(id);
+    let shape = four(cx.shape(id));
+    if cx.channels_last(id) {
+        return (home, channels_last(shape, &strides));
+    }
+    let dense = layout::dense(&shape, true, Pads::default());
+    let scratch = cx.scratch(cx.scalar(id), dense.elements);
+    (scratch, channels_last(shape, &dense.strides))
+}
+
+/// Copies a result that was written elsewhere to where its readers expect it.
+pub(super) fn deliver(cx: &mut Lowering, id: TensorId, written: Place) {
+    if !cx.channels_last(id) {
+        let (home, strides) = cx.strided(id);
+        let shape = cx.shape(id);
+        let dense = layout::dense(shape, true, Pads::default()).strides;
+        cx.copy(cx.scalar(id), shape, (written, &dense), (home, &strides));
+    }
+}
+
+fn channels_last([n, c, h, w]: [usize; 4], strides: &[usize]) -> View {
+    View {
+        extent: [n, h, w, c],
+        strides: [strides[0], strides[2], strides[3], 1],
+    }
+}
+
+/// Adds the product's constants, its kernel and the call of it.
+pub(super) fn emit(
+    cx: &mut Lowering,
+    node: &Node,
+    windows: &Windows,
+    product: &Product,
+    (added, requantize): (Option<Place>, Requantize),
+    macs: u64,
+) -> Result<()> {
+    let x = node.inputs[0].expect("`infer` demands an input");
+    let input_signed = cx.scalar(x) == Scalar::I8;
+    let ((from, input), (to, output)) = (windows.input, windows.output);
+    let single = input.extent[3] == windows.groups && output.extent[3] == windows.groups;
+    let (name, slack) = (cx.name("sums"), !cx.ends_exactly(x));
+    let mut kernel = if single && windows.groups > 1 && windows.window.taps() > 0 {
+        prove::sums(product, 0)?;
+        let mut conv = Depthwise {
+            name,
+            comment: vec![],
+            window: windows.window,
+            input,
+            input_signed,
+            slack,
+            output,
+            requantize,
+            constants: Names::default(),
+        };
+        let packed = conv.pack(cx.target, product);
+        conv.constants = constants(cx, packed);
+        conv.kernel(cx.target)
+    } else {
+        prove::sums(product, offset(cx.target, input_signed))?;
+        let mut gemm = Gemm {
+            name,
+            comment: vec![],
+            window: windows.window,
+            groups: windows.groups,
+            input,
+            input_signed,
+            slack,
+            output,
+            requantize,
+            constants: Names::default(),
+        };
+        let packed = pack(&gemm, cx.target, product);
+        gemm.constants = constants(cx, packed);
+        gemm.kernel(cx.target)
+    };
+    kernel.comment = comment(cx, node, windows, product)?;
+    let args: Vec<_> = [from].into_iter().chain(added).chain([to]).collect();
+    cx.call(kernel, &args, macs);
+    Ok(())
+}
+
+fn constants(cx: &mut Lowering, packed: Packed) -> Names {
+    Names {
+        // A phase of a transposed convolution that no tap reaches has none.
+        weights: match packed.weights.is_empty() {
+            true => String::new(),
+            false => cx.constant("weights", Scalar::I8, packed.weights),
+        },
+        bias: cx.constant("bias", Scalar::I32, packed.bias),
+        scales: cx.constant("scales", Scalar::F32, packed.scales),
+    }
+}
+
+/// The layer, its shapes and scales, and what was proven.
+fn comment(
+    cx: &Lowering,
+    node: &Node,
+    windows: &Windows,
+    product: &Product,
+) -> Result<Vec<String>> {
+    let x = node.inputs[0].expect("`infer` demands an input");
+    let Bounds { sum, scaled } = prove::sums(product, 0)?;
+    let Window {
+        extent: [rows, cols],
+        steps,
+        strides,
+    } = windows.window;
+    let mut window = format!("Window {rows}×{cols}");
+    for (what, pair) in [("steps", steps), ("strides", strides)] {
+        if pair != [1, 1] {
+            window += &format!(", {what} {}×{}", pair[0], pair[1]);
+        }
+    }
+    if windows.groups > 1 {
+        window += &format!(", {} groups", windows.groups);
+    }
+    let tensor = |id: TensorId| {
+        let (scale, zero_point) = cx.quant(id);
+        format!(
+            "{:?} (scale {scale:e}, zero point {zero_point})",
+            cx.shape(id)
+        )
+    };
+    Ok(vec![
+        format!("{}: {}", node.op.name(), tensor(x)),
+        format!("to {}.", tensor(node.output)),
+        format!(
+            "{window}. Proven: sums stay within ±{sum}, scaled ones within ±{:.0}.",
+            scaled.ceil()
+        ),
+    ])
+}
+
+/// The four extents of an image or of a convolution's weights.
+pub(super) fn four(shape: &[usize]) -> [usize; 4] {
+    shape.try_into().expect("`infer` demands four axes")
+}

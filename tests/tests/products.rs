@@ -1,0 +1,331 @@
+//! Convolutions and matrix products of random odd shapes: lowered and interpreted on every machine, they are
+//! what the integer evaluator says, bit for bit.
+
+use proptest::prelude::*;
+use qcc_compiler::integer;
+use qcc_compiler::ir::{
+    Array, Clamp, Elem, Granularity, IntType, Model, Node, QuantParams, TensorId, Type,
+};
+use qcc_compiler::kernel::interp;
+use qcc_compiler::lower;
+use qcc_compiler::ops::{Conv, ConvTranspose, MatMul, Op, Pads};
+use qcc_compiler::target::{self, Target};
+
+/// Numbers that repeat for a seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed ^ (mixed >> 29)
+    }
+
+    fn within(&mut self, low: i32, high: i32) -> i32 {
+        low + (self.next() % (high - low + 1) as u64) as i32
+    }
+}
+
+/// A model of one node, and how its numbers are drawn.
+struct Build {
+    model: Model,
+    inputs: Vec<Option<TensorId>>,
+    random: Random,
+    /// Every weight at a limit.
+    extreme: bool,
+}
+
+impl Build {
+    fn new(seed: u64, extreme: bool) -> Build {
+        Build {
+            model: Model::new("product"),
+            inputs: vec![],
+            random: Random(seed),
+            extreme,
+        }
+    }
+
+    fn activation(&mut self) -> QuantParams {
+        let int = [IntType::U8, IntType::I8][self.random.within(0, 1) as usize];
+        let zero_point = self.random.within(int.min() as i32, int.max() as i32);
+        let scale = self.random.within(1, 100) as f32 * 1e-3;
+        QuantParams::per_tensor(int, scale, zero_point)
+    }
+
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        params: QuantParams,
+        value: Option<Array>,
+    ) -> TensorId {
+        let ty = Type {
+            shape: shape.to_vec(),
+            elem: Elem::Quantized(params),
+        };
+        self.model.add_tensor(name, ty, value)
+    }
+
+    fn input(&mut self, shape: &[usize]) {
+        let params = self.activation();
+        let id = self.tensor("x", shape, params, None);
+        self.model.inputs.push(id);
+        self.inputs.push(Some(id));
+    }
+
+    /// Weights with a scale for each of `channels` indices along `axis`, and a bias for each.
+    fn weights(&mut self, shape: &[usize], axis: usize, channels: usize, bias: bool) {
+        let random = &mut self.random;
+        let scales: Vec<f32> = (0..channels)
+            .map(|_| random.within(1, 100) as f32 * 2e-5)
+            .collect();
+        let elements = shape.iter().product();
+        let extreme = self.extreme;
+        let w = (0..elements).map(|_| match extreme {
+            true => [-127, 127][random.within(0, 1) as usize],
+            false => random.within(-127, 127),
+        });
+        let w = Array::i32(shape, w.collect());
+        let params = QuantParams::symmetric_per_channel(IntType::I8, axis, scales.clone());
+        let id = self.tensor("w", shape, params, Some(w));
+        self.inputs.push(Some(id));
+        if bias {
+            let random = &mut self.random;
+            let data = (0..channels).map(|_| random.within(-9000, 9000)).collect();
+            let params = QuantParams::symmetric_per_channel(IntType::I32, 0, scales);
+            let id = self.tensor(
+                "bias",
+                &[channels],
+                params,
+                Some(Array::i32([channels], data)),
+            );
+            self.inputs.push(Some(id));
+        } else {
+            self.inputs.push(None);
+        }
+    }
+
+    fn finish(mut self, op: impl Into<Op>) -> Model {
+        let op = op.into();
+        let types: Vec<_> = self
+            .inputs
+            .iter()
+            .map(|i| i.map(|i| &self.model[i].ty))
+            .collect();
+        let shape = op.infer(&types).expect("the case is valid").shape;
+        let params = self.activation();
+        let output = self.tensor("y", &shape, params, None);
+        self.model.outputs.push(output);
+        self.model.nodes.push(Node {
+            name: "node".into(),
+            op,
+            inputs: self.inputs,
+            output,
+        });
+        self.model
+    }
+}
+
+/// Inputs of a model: all at the largest activation, all at the smallest, and random ones.
+fn samples(model: &Model, seed: u64) -> Vec<Vec<Array>> {
+    let mut random = Random(seed);
+    let mut sample = |kind: usize| -> Vec<Array> {
+        let one = |id: &TensorId| {
+            let ty = &model[*id].ty;
+            let Elem::Quantized(params) = &ty.elem else {
+                panic!("inputs are quantized")
+            };
+            let draw = |_| match kind {
+                0 => params.high,
+                1 => params.low,
+                _ => random.within(params.low, params.high),
+            };
+            Array::i32(ty.shape.clone(), (0..ty.len()).map(draw).collect())
+        };
+        model.inputs.iter().map(one).collect()
+    };
+    (0..4).map(&mut sample).collect()
+}
+
+fn bytes(array: &Array) -> Vec<u8> {
+    array.quantized().iter().map(|v| *v as u8).collect()
+}
+
+/// The lowered model computes what the evaluator does, on every machine.
+fn check(model: &Model, seed: u64) -> Result<(), TestCaseError> {
+    for name in target::names() {
+        let target = Target::load(name).expect("a machine of the list");
+        let program = lower::lower(model, &target, &lower::Options::default());
+        let program = program.expect("the model can be lowered");
+        for inputs in samples(model, seed) {
+            let expected = integer::run(model, &inputs).expect("the model can be evaluated");
+            let expected: Vec<_> = expected.iter().map(bytes).collect();
+            let inputs: Vec<_> = inputs.iter().map(bytes).collect();
+            prop_assert_eq!(
+                interp::run(&program, &target, &inputs),
+                expected,
+                "{}",
+                name
+            );
+        }
+    }
+    Ok(())
+}
+
+fn activation(kind: u8) -> Clamp {
+    match kind {
+        0 => Clamp::NONE,
+        1 => Clamp::RELU,
+        _ => Clamp { min: 0.0, max: 6.0 },
+    }
+}
+
+/// Extent, kernel, stride, dilation, pads of an axis.
+type Axis = (usize, usize, usize, usize, (usize, usize));
+
+fn axis() -> impl Strategy<Value = Axis> {
+    (
+        1usize..=9,
+        1usize..=4,
+        1usize..=3,
+        1usize..=2,
+        (0usize..=3, 0usize..=3),
+    )
+        .prop_filter(
+            "the kernel fits the padded image",
+            |(extent, kernel, _, dilation, pads)| {
+                (kernel - 1) * dilation < extent + pads.0 + pads.1
+            },
+        )
+}
+
+fn pads(y: &Axis, x: &Axis) -> Pads {
+    Pads {
+        top: y.4.0,
+        left: x.4.0,
+        bottom: y.4.1,
+        right: x.4.1,
+    }
+}
+
+/// Groups, and channels of a group before and after.
+fn channels() -> impl Strategy<Value = (usize, usize, usize)> {
+    let one = (Just(1usize), 1usize..=35, 1usize..=40);
+    let grouped = (2usize..=3, 1usize..=9, 1usize..=9);
+    let depthwise = (1usize..=36, Just(1), Just(1));
+    prop_oneof![one, grouped, depthwise]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    #[test]
+    fn convolutions(
+        images in 1usize..=2,
+        y in axis(),
+        x in axis(),
+        (groups, before, after) in channels(),
+        [extreme, bias, residual] in any::<[bool; 3]>(),
+        kind in 0u8..3,
+        seed in any::<u64>(),
+    ) {
+        let op = Conv {
+            strides: [y.2, x.2],
+            pads: pads(&y, &x),
+            dilations: [y.3, x.3],
+            groups,
+            activation: activation(kind),
+        };
+        let mut build = Build::new(seed, extreme);
+        build.input(&[images, groups * before, y.0, x.0]);
+        build.weights(&[groups * after, before, y.1, x.1], 0, groups * after, bias);
+        if residual {
+            let types: Vec<_> = build.inputs.iter().map(|i| i.map(|i| &build.model[i].ty)).collect();
+            let shape = Op::from(op.clone()).infer(&types).expect("the case is valid").shape;
+            build.input(&shape);
+        }
+        check(&build.finish(op), seed)?;
+    }
+
+    #[test]
+    fn transposed_convolutions(
+        y in axis(),
+        x in axis(),
+        (groups, before, after) in channels(),
+        [extreme, bias] in any::<[bool; 2]>(),
+        kind in 0u8..3,
+        seed in any::<u64>(),
+    ) {
+        let fits = |(extent, kernel, stride, dilation, pads): &Axis| {
+            stride * (extent - 1) + dilation * (kernel - 1) + 1 > pads.0 + pads.1
+        };
+        prop_assume!(fits(&y) && fits(&x));
+        let op = ConvTranspose {
+            strides: [y.2, x.2],
+            pads: pads(&y, &x),
+            dilations: [y.3, x.3],
+            groups,
+            output_padding: [seed as usize % y.2.max(y.3), seed as usize % x.2.max(x.3)],
+            activation: activation(kind),
+        };
+        let mut build = Build::new(seed, extreme);
+        build.input(&[1, groups * before, y.0, x.0]);
+        build.weights(&[groups * before, after, y.1, x.1], 1, groups * after, bias);
+        check(&build.finish(op), seed)?;
+    }
+
+    #[test]
+    fn products_by_a_constant(
+        batch in prop::collection::vec(1usize..=3, 0..=2),
+        batched in any::<bool>(),
+        (m, k, n) in (1usize..=5, 1usize..=70, 1usize..=40),
+        [extreme, bias] in any::<[bool; 2]>(),
+        kind in 0u8..3,
+        seed in any::<u64>(),
+    ) {
+        let mut build = Build::new(seed, extreme);
+        build.input(&[&batch[..], &[m, k]].concat());
+        let shape = if batched { [&batch[..], &[k, n]].concat() } else { vec![k, n] };
+        build.weights(&shape, shape.len() - 1, n, bias);
+        check(&build.finish(MatMul { activation: activation(kind) }), seed)?;
+    }
+
+    #[test]
+    fn products_of_activations(
+        batch in prop::collection::vec(1usize..=3, 0..=2),
+        repeated in any::<bool>(),
+        (m, k, n) in (1usize..=6, 1usize..=20, 1usize..=20),
+        kind in 0u8..3,
+        seed in any::<u64>(),
+    ) {
+        let mut build = Build::new(seed, false);
+        build.input(&[&batch[..], &[m, k]].concat());
+        let shape = if repeated { vec![k, n] } else { [&batch[..], &[k, n]].concat() };
+        build.input(&shape);
+        check(&build.finish(MatMul { activation: activation(kind) }), seed)?;
+    }
+}
+
+#[test]
+fn sign_matched_weights_against_the_largest_activations() {
+    for sign in [-127, 127] {
+        let mut build = Build::new(1, true);
+        build.input(&[1, 64, 4, 4]);
+        build.weights(&[40, 64, 3, 3], 0, 40, false);
+        let w = build.inputs[1].expect("the weights");
+        let constant = Array::i32([40, 64, 3, 3], vec![sign; 40 * 64 * 9]);
+        build.model[w].value = Some(constant);
+        let Elem::Quantized(params) = &build.model[w].ty.elem else {
+            panic!("weights are quantized")
+        };
+        assert!(matches!(params.map, Granularity::PerChannel { .. }));
+        let op = Conv {
+            strides: [1, 1],
+            pads: Pads::default(),
+            dilations: [1, 1],
+            groups: 1,
+            activation: Clamp::NONE,
+        };
+        check(&build.finish(op), 1).expect("bit for bit");
+    }
+}
