@@ -2,10 +2,11 @@
 
     python samples.py FOLDER [word ...]
 
-For every network that is found (see tasks.py) and whose name contains one of the words:
-NAME.onnx.path says where the network is (first line) and which dimensions to give it (NAME=VALUE, a line each),
-NAME-calibrate.npz holds a few calibration samples, NAME-test.npz a few others, and
-NAME-expected.npz the float outputs of ONNX Runtime for the latter, by position: out0, out1, ...
+Prints the name of every network that is found (see tasks.py) and whose name contains one of the words, and writes
+NAME.network: where the network is (first line) and which dimensions to give it (NAME=VALUE, a line each),
+NAME-calibrate.npz: a few calibration samples,
+NAME-test.npz: a few others,
+NAME-expected.f32: what ONNX Runtime answers to these in float, all outputs of the first sample, then the next.
 """
 
 import sys
@@ -20,13 +21,13 @@ CALIBRATION = 8
 TEST = 4
 
 
-def outputs(model, inputs):
-    """What ONNX Runtime answers to each sample, the first axis being the sample."""
+def answers(model, inputs):
+    """Each sample's outputs, one after the other."""
     onnxruntime.set_default_logger_severity(3)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    count = len(next(iter(inputs.values())))
-    answers = [session.run(None, {name: x[i : i + 1] for name, x in inputs.items()}) for i in range(count)]
-    return [np.stack(parts) for parts in zip(*answers)]
+    for i in range(len(next(iter(inputs.values())))):
+        outputs = session.run(None, {name: x[i : i + 1] for name, x in inputs.items()})
+        yield np.concatenate([o.reshape(-1) for o in outputs])
 
 
 def main(folder, words):
@@ -38,10 +39,11 @@ def main(folder, words):
         test = samples.take(samples.evaluation[spread])
         np.savez_compressed(folder / f"{task.name}-calibrate.npz", **calibration)
         np.savez_compressed(folder / f"{task.name}-test.npz", **test)
-        expected = outputs(task.model, test)
-        np.savez_compressed(folder / f"{task.name}-expected.npz", **{f"out{i}": o for i, o in enumerate(expected)})
+        expected = np.concatenate(list(answers(task.model, test)))
+        expected.astype("<f4").tofile(folder / f"{task.name}-expected.f32")
         lines = [str(task.model), *(f"{name}={value}" for name, value in task.dims.items())]
-        (folder / f"{task.name}.onnx.path").write_text("\n".join(lines) + "\n")
+        (folder / f"{task.name}.network").write_text("\n".join(lines) + "\n")
+        print(task.name)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""Static int8 quantization of a network by ONNX Runtime, the way its documentation recommends for x86."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import version_converter
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
+
+onnxruntime.set_default_logger_severity(3)
+# Quantization of each channel on its own needs this version of the operators.
+OPSET = 13
+
+
+class Reader(CalibrationDataReader):
+    """Samples one at a time, as the quantizer asks for them."""
+
+    def __init__(self, inputs):
+        count = len(next(iter(inputs.values())))
+        self.samples = iter([{name: x[i : i + 1] for name, x in inputs.items()} for i in range(count)])
+
+    def get_next(self):
+        return next(self.samples, None)
+
+
+def prepared(path, dims):
+    """The network with fixed dimensions, constants that are no inputs, and an operator set that is new enough."""
+    model = onnx.load(path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for port in [p for p in model.graph.input if p.name in constants]:
+        model.graph.input.remove(port)
+    for name, extent in dims.items():
+        make_dim_param_fixed(model.graph, name, extent)
+    versions = {o.domain: o.version for o in model.opset_import}  # some exporters list a domain twice
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*v) for v in versions.items())
+    if versions[""] < OPSET:
+        model.ir_version = max(model.ir_version, 7)
+        model = version_converter.convert_version(model, OPSET)
+    return model
+
+
+def quantize(path, dims, inputs, output):
+    """Writes the network with quantized weights (s8, one scale a channel) and activations (u8, from their extremes)."""
+    with tempfile.TemporaryDirectory() as folder:
+        float_model, simpler = Path(folder) / "float.onnx", Path(folder) / "simpler.onnx"
+        onnx.save(prepared(path, dims), float_model)
+        quant_pre_process(float_model, simpler, skip_symbolic_shape=True)
+        options = {
+            "quant_format": QuantFormat.QDQ,
+            "per_channel": True,
+            "activation_type": QuantType.QUInt8,
+            "weight_type": QuantType.QInt8,
+            "calibrate_method": CalibrationMethod.MinMax,
+        }
+        try:
+            quantize_static(simpler, output, Reader(inputs), **options)
+        except ValueError:
+            # The adjustment of small weights does not take a bias of two dimensions.
+            options["extra_options"] = {"QDQDisableWeightAdjustForInt32Bias": True}
+            quantize_static(simpler, output, Reader(inputs), **options)
+
+
+def integer_ports(path, output):
+    """Writes a quantized network of one input and one output without the conversions from and to float at its ends."""
+    model = onnx.load(path)
+    graph = model.graph
+    (first,) = [n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == graph.input[0].name]
+    (last,) = [n for n in graph.node if n.op_type == "DequantizeLinear" and n.output[0] == graph.output[0].name]
+    for port, node, name in ((graph.input[0], first, first.output[0]), (graph.output[0], last, last.input[0])):
+        port.name = name
+        port.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+        graph.node.remove(node)
+    onnx.save(model, output)
+
+
+def session(path, exact=False, threads=0):
+    """A session on the processor.
+
+    `exact` evaluates Q/DQ graphs as they are written: its int8 kernels saturate sums on x86 without VNNI.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    if exact:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run(session, inputs):
+    """Each output for all samples, the first axis being the sample."""
+    count = len(next(iter(inputs.values())))
+    answers = [session.run(None, {name: x[i : i + 1] for name, x in inputs.items()}) for i in range(count)]
+    return [np.stack(parts) for parts in zip(*answers)]

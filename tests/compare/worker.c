@@ -1,0 +1,48 @@
+/* Times an emitted network called `network`: for each number of seconds on stdin, writes the nanoseconds of the
+ * median evaluation. */
+#define _POSIX_C_SOURCE 199309L
+#include "network.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define MOST 1000000
+
+static double times[MOST];
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int main(void) {
+    unsigned char *input = malloc(INPUT_BYTES), *output = malloc(OUTPUT_BYTES);
+    void *arena = aligned_alloc(64, (NETWORK_ARENA_BYTES + 64) / 64 * 64);
+    double seconds;
+    if (!input || !output || !arena)
+        return 1;
+    for (size_t i = 0; i < INPUT_BYTES; i++)
+        input[i] = (unsigned char)rand();
+    while (scanf("%lf", &seconds) == 1) {
+        size_t count = 0;
+        double end = now() + seconds * 1e9;
+        while (count < 3 || (now() < end && count < MOST)) {
+            double start = now();
+            network_run((void *)input, (void *)output, arena);
+            times[count++] = now() - start;
+        }
+        qsort(times, count, sizeof *times, compare);
+        printf("%.0f\n", times[count / 2]);
+        fflush(stdout);
+    }
+    free(input);
+    free(output);
+    free(arena);
+    return 0;
+}
