@@ -18,7 +18,7 @@ fn check_node(model: &Model, node: &Node) -> Result<()> {
         Op::BatchNorm(_) => {
             bail!("a batch normalisation has no integer form"; hint: "run the float passes first")
         }
-        Op::Host(op) => bail!("{} exists only while compiling", op.name),
+        Op::Host(_) => bail!("{} exists only while compiling", node.op.name()),
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => {
             check_quantized(model, node)?;
             check_sum(model, node)

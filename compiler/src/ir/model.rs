@@ -191,4 +191,30 @@ impl Model {
         }
         self.nodes.retain(|n| needed[n.output.0 as usize]);
     }
+
+    /// Removes the tensors that nothing uses; those that stay keep their order, and get new ids.
+    pub fn remove_unused_tensors(&mut self) {
+        let mut used = vec![false; self.tensors.len()];
+        let nodes = self
+            .nodes
+            .iter()
+            .flat_map(|n| n.operands().chain([n.output]));
+        for id in nodes.chain(self.inputs.iter().chain(&self.outputs).copied()) {
+            used[id.0 as usize] = true;
+        }
+        let mut next = 0;
+        let renumbered = used.iter().map(|used| {
+            next += u32::from(*used);
+            TensorId(next.wrapping_sub(1))
+        });
+        let new: Vec<TensorId> = renumbered.collect();
+        let mut tensor = used.iter();
+        self.tensors
+            .retain(|_| *tensor.next().expect("one flag a tensor"));
+        let nodes = self.nodes.iter_mut();
+        let slots = nodes.flat_map(|n| n.inputs.iter_mut().flatten().chain([&mut n.output]));
+        for id in slots.chain(&mut self.inputs).chain(&mut self.outputs) {
+            *id = new[id.0 as usize];
+        }
+    }
 }

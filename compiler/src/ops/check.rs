@@ -79,7 +79,7 @@ pub(crate) fn shape(extents: &[i64]) -> Result<Vec<usize>> {
 }
 
 /// How messages call an element type.
-pub(super) fn kind(elem: &Elem) -> &'static str {
+pub(crate) fn kind(elem: &Elem) -> &'static str {
     match elem {
         Elem::Float => "real numbers",
         Elem::Quantized(_) => "quantized numbers",

@@ -187,16 +187,22 @@ impl Importer {
         if operands.is_empty() || !all_known {
             return Ok(None);
         }
-        self.folded += ty.len();
-        if self.folded > MAX_FOLDED {
-            bail!(
-                "constants computed from constants have more than {MAX_FOLDED} elements";
-                hint: "export the model with its constants folded"
-            );
-        }
+        self.charge(ty.len())?;
         let value = |id: TensorId| self.model[id].value.as_ref();
         let values: Vec<_> = operands.iter().map(|o| o.and_then(value)).collect();
         Ok(Some(wrapped(op.eval(&values), &ty.elem)))
+    }
+
+    /// Counts elements that are about to be computed; refuses more than a network needs.
+    pub(crate) fn charge(&mut self, elements: usize) -> Result<()> {
+        self.folded = self.folded.saturating_add(elements);
+        if self.folded > MAX_FOLDED {
+            bail!(
+                "values computed while importing have more than {MAX_FOLDED} elements together";
+                hint: "export the model with its constants folded"
+            );
+        }
+        Ok(())
     }
 
     /// [`Self::push`] for operators whose operands are all required.

@@ -30,7 +30,7 @@ use crate::Result;
 use crate::ir::{Array, Type};
 
 pub use concat::Concat;
-pub use constant::Host;
+pub use constant::{Comparison, Host, Logic};
 pub use conv::{Conv, ConvTranspose, Pads};
 pub use elementwise::{Binary, BinaryFunction, Function, PRelu, Unary};
 pub use import::{Attribute, Import, SourceNode, import_of};

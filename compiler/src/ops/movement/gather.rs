@@ -80,6 +80,7 @@ pub(super) fn gather(node: &SourceNode, importer: &mut Importer) -> Result<Vec<T
             _ => bail!("index {index} lies outside an axis of {extent}"),
         }
     };
+    importer.charge(importer.ty(index).len())?;
     let indices = importer.known_ints(index, "indices")?;
     let indices = indices.into_iter().map(position).collect::<Result<_>>()?;
     let index_shape = importer.shape(index).to_vec();
@@ -142,9 +143,6 @@ pub(super) fn tile(node: &SourceNode, importer: &mut Importer) -> Result<Vec<Ten
     one(result)
 }
 
-/// No axis of a network is longer when elements repeat along it.
-const MOST_REPEATS: usize = 1 << 24;
-
 /// An axis of `extent` indices, each taken from another one of the operand's.
 fn along(
     importer: &mut Importer,
@@ -153,9 +151,7 @@ fn along(
     extent: usize,
     index: impl Fn(usize) -> usize,
 ) -> Result<TensorId> {
-    if extent > MOST_REPEATS {
-        bail!("elements repeat along an axis of {extent}; at most {MOST_REPEATS} is supported");
-    }
+    importer.charge(extent)?;
     let gather = Gather {
         axis,
         indices: (0..extent).map(index).collect(),

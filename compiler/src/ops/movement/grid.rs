@@ -1,6 +1,7 @@
 //! Walking over positions of an array in row-major order of another shape.
 
 use crate::ir::{Array, strides};
+use crate::ops::broadcast;
 
 /// Flat positions that are a sum of one term an axis, in row-major order.
 pub(super) struct Grid {
@@ -84,6 +85,14 @@ impl Iterator for Grid {
 pub(super) fn picked(x: &Array, picks: Vec<Vec<usize>>) -> Array {
     let shape: Vec<usize> = picks.iter().map(Vec::len).collect();
     x.pick(shape, Grid::picks(&x.shape, picks))
+}
+
+/// The array repeated to a shape that it broadcasts to.
+pub(in crate::ops) fn repeated(x: &Array, shape: &[usize]) -> Array {
+    let strides = broadcast::repeated_strides(&x.shape, shape);
+    let terms = shape.iter().zip(strides);
+    let terms = terms.map(|(&extent, stride)| (0..extent).map(|i| i * stride).collect());
+    x.pick(shape, Grid::new(terms.collect()))
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub use reshape::Reshape;
 pub use slice::Slice;
 pub use transpose::Transpose;
 
+pub(super) use gather::expand_to;
+pub(super) use grid::repeated;
+
 /// ONNX operators of this family.
 pub(super) const IMPORTS: &[(&str, Import)] = &[
     ("DepthToSpace", transpose::depth_to_space),
