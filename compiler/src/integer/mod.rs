@@ -22,6 +22,7 @@ use crate::{Result, bail};
 
 pub use check::check;
 pub use resize::linear_taps;
+pub use softmax::exponentials;
 
 /// Outputs of a quantized model for inputs of quantized integers.
 pub fn run(model: &Model, inputs: &[Array]) -> Result<Vec<Array>> {

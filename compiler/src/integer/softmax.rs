@@ -6,7 +6,7 @@ use crate::ir::Array;
 use crate::ops::Softmax;
 
 /// `E[d]` for `d` in `0..=255`.
-pub(super) fn exponentials(scale: f32) -> Vec<u32> {
+pub fn exponentials(scale: f32) -> Vec<u32> {
     let entry = |d: u32| ((-f64::from(scale) * f64::from(d)).exp() * 65536.0).round_ties_even();
     (0..=255).map(|d| entry(d) as u32).collect()
 }

@@ -8,8 +8,11 @@ mod gemm;
 pub(crate) mod nest;
 mod pack;
 mod pixels;
+pub(crate) mod pool;
 mod products;
+pub(crate) mod reduce;
 mod requantize;
+pub(crate) mod resize;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -18,17 +18,19 @@ mod memory;
 mod movement;
 mod needs;
 mod plan;
+mod pool;
 mod ports;
 mod product;
+mod reduce;
 mod sources;
 mod transposed;
 
-use crate::Result;
 use crate::integer;
 use crate::ir::{Model, Node};
 use crate::kernel::Program;
 use crate::ops::Op;
 use crate::target::Target;
+use crate::{Result, bail};
 
 pub use context::Lowering;
 pub use memory::Place;
@@ -70,6 +72,11 @@ fn lower_node(cx: &mut Lowering, node: &Node) -> Result<()> {
         Op::Gather(op) => movement::gather(cx, node, op),
         Op::Pad(op) => movement::pad(cx, node, op),
         Op::Concat(op) => movement::concat(cx, node, op),
-        _ => crate::bail!("the operator cannot be lowered"),
+        Op::Pool(op) => pool::lower(cx, node, op),
+        Op::Resize(op) => pool::resize(cx, node, op),
+        Op::Reduce(op) => reduce::reduce(cx, node, op),
+        Op::ArgMax(op) => reduce::arg_max(cx, node, op),
+        Op::Softmax(op) => reduce::softmax(cx, node, op),
+        Op::BatchNorm(_) | Op::Host(_) => bail!("the operator has no integer form"),
     }
 }

@@ -1,7 +1,7 @@
 //! What nodes ask of the memory that they read.
 
 use crate::ir::{Model, Node, TensorId};
-use crate::lower::{conv, matmul, transposed};
+use crate::lower::{conv, matmul, pool, transposed};
 use crate::ops::{Op, Pads};
 use crate::target::Target;
 
@@ -52,6 +52,7 @@ fn of_operand(model: &Model, target: &Target, node: &Node, operand: usize, id: T
     match &node.op {
         Op::Conv(op) if operand == 0 => conv::needs(model, target, node, op),
         Op::ConvTranspose(op) if operand == 0 => transposed::needs(model, target, node, op),
+        Op::Pool(op) => pool::needs(model, node, op),
         Op::MatMul(_) if operand < 2 => matmul::needs(model, target, id),
         _ => Needs::default(),
     }

@@ -1,0 +1,189 @@
+//! Windows that slide over images with channels last: maxima and means, a vector of channels at a time.
+
+use crate::kernel::{Expr, Kernel, Scalar, Stmt, at, int, op, var};
+use crate::kernels::View;
+use crate::kernels::copy::buffer;
+use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, splat, subtract};
+use crate::kernels::nest::{Piece, sweep};
+use crate::target::Target;
+
+/// Windows of an image and what they become. The operand's view counts its halo.
+#[derive(Clone, Debug)]
+pub(crate) struct Windows<'a> {
+    /// The padded operand.
+    pub(crate) x: View,
+    /// The result.
+    pub(crate) y: View,
+    /// Whether the operand is i8, not u8.
+    pub(crate) signed: bool,
+    /// Rows and columns of a window.
+    pub(crate) kernel: [usize; 2],
+    /// Rows and columns from one window to the next.
+    pub(crate) strides: [usize; 2],
+    /// Distance of neighbouring elements of a window.
+    pub(crate) dilations: [usize; 2],
+    /// For which machine.
+    pub(crate) target: &'a Target,
+}
+
+/// How the sum of a window becomes a mean.
+#[derive(Clone, Debug)]
+pub(crate) struct Mean {
+    /// The operand's zero point.
+    pub(crate) zero_point: i32,
+    /// Scale of the operand over that of the result.
+    pub(crate) ratio: f32,
+    /// What is done to the result.
+    pub(crate) limits: Limits,
+    /// For each row and for each column of the result, how many elements count.
+    pub(crate) counts: [Vec<usize>; 2],
+}
+
+/// A part of the result whose windows count the same number of elements.
+struct Block {
+    rows: (usize, usize),
+    columns: (usize, usize),
+}
+
+/// Windows of up to this many elements are unrolled.
+const UNROLLED: usize = 16;
+
+impl Windows<'_> {
+    /// The largest element of each window. Buffers: `x`, `y`.
+    pub(crate) fn max(&self, name: &str) -> Kernel {
+        let [_, rows, columns, channels] = self.y.extent;
+        let max = if self.signed { "max_i8" } else { "max_u8" };
+        let lowest = op("splat_byte", [int(if self.signed { -128 } else { 0 })]);
+        let block = Block {
+            rows: (0, rows),
+            columns: (0, columns),
+        };
+        let body = self.walk(&block, |x, y| {
+            sweep("c", channels, self.target.bytes, |piece| {
+                let load = |tap: Expr| {
+                    let address = at("x", x.clone() + piece.at.clone() + tap);
+                    piece.op("load_bytes", "load_bytes_part", [address])
+                };
+                let name = piece.name("m");
+                let mut steps = self.gather(&name, "vb", lowest.clone(), |m, tap| {
+                    op(max, [m, load(tap)])
+                });
+                let address = at("y", y.clone() + piece.at.clone());
+                let store = piece.op("store_bytes", "store_bytes_part", [address, var(name)]);
+                steps.push(Stmt::Do(store));
+                steps
+            })
+        });
+        self.kernel_of(name, body)
+    }
+
+    /// The mean of each window. Buffers: `x`, `y`.
+    pub(crate) fn mean(&self, name: &str, mean: &Mean) -> Kernel {
+        let mut body = vec![];
+        for rows in runs(&mean.counts[0]) {
+            for columns in runs(&mean.counts[1]) {
+                let count = mean.counts[0][rows.0] * mean.counts[1][columns.0];
+                let block = Block { rows, columns };
+                body.extend(self.walk(&block, |x, y| self.mean_of_pixel(mean, count, x, y)));
+            }
+        }
+        self.kernel_of(name, body)
+    }
+
+    fn mean_of_pixel(&self, mean: &Mean, count: usize, x: &Expr, y: &Expr) -> Vec<Stmt> {
+        let taps = self.kernel[0] * self.kernel[1];
+        let zero = mean.zero_point * taps as i32;
+        let factor = mean.ratio / count as f32;
+        let names = [["load_u8", "load_u8_part"], ["load_i8", "load_i8_part"]];
+        let [whole, part] = names[usize::from(self.signed)];
+        sweep("c", self.y.extent[3], self.target.lanes, |piece: &Piece| {
+            let load = |tap: Expr| {
+                let address = at("x", x.clone() + piece.at.clone() + tap);
+                piece.op(whole, part, [address])
+            };
+            let name = piece.name("sum");
+            let zero_sum = op("splat_i32", [int(0)]);
+            let mut steps = self.gather(&name, "vi32", zero_sum, |sum, tap| {
+                op("add_i32", [sum, load(tap)])
+            });
+            let centred = subtract(var(&name), zero);
+            let scaled = op("scale_round", [centred, splat(factor)]);
+            let result = piece.name("r");
+            steps.push(define(&result, "vi32", add(scaled, mean.limits.zero_point)));
+            let address = at("y", y.clone() + piece.at.clone());
+            steps.push(mean.limits.store(address, var(result), piece.part));
+            steps
+        })
+    }
+
+    /// Loops over the pixels of a block; `body` is given a window's first element and its result's place.
+    fn walk(&self, block: &Block, body: impl FnOnce(&Expr, &Expr) -> Vec<Stmt>) -> Vec<Stmt> {
+        let place = |view: &View, steps: [usize; 2]| {
+            var("n") * view.strides[0] as i64
+                + var("h") * (view.strides[1] * steps[0]) as i64
+                + var("w") * (view.strides[2] * steps[1]) as i64
+        };
+        let body = body(&place(&self.x, self.strides), &place(&self.y, [1, 1]));
+        let body = repeat("w", block.columns, body);
+        repeat("n", (0, self.y.extent[0]), repeat("h", block.rows, body))
+    }
+
+    /// A mutable value that starts as `start` and takes in every element of a window.
+    fn gather(
+        &self,
+        name: &str,
+        ty: &'static str,
+        start: Expr,
+        take: impl Fn(Expr, Expr) -> Expr,
+    ) -> Vec<Stmt> {
+        let row = self.x.strides[1] * self.dilations[0];
+        let column = self.x.strides[2] * self.dilations[1];
+        let [rows, columns] = self.kernel;
+        let mut steps = vec![define_mutable(name, ty, start)];
+        if rows * columns <= UNROLLED {
+            for tap in 0..rows * columns {
+                let (kh, kw) = (tap / columns, tap % columns);
+                let place = int((kh * row + kw * column) as i64);
+                steps.push(set(name, take(var(name), place)));
+            }
+            return steps;
+        }
+        let place = var("kh") * row as i64 + var("kw") * column as i64;
+        let body = vec![set(name, take(var(name), place))];
+        steps.extend(repeat("kh", (0, rows), repeat("kw", (0, columns), body)));
+        steps
+    }
+
+    fn kernel_of(&self, name: &str, body: Vec<Stmt>) -> Kernel {
+        let scalar = if self.signed { Scalar::I8 } else { Scalar::U8 };
+        Kernel {
+            name: name.to_string(),
+            comment: vec![],
+            buffers: vec![buffer("x", scalar, false), buffer("y", scalar, true)],
+            constants: vec![],
+            body,
+        }
+    }
+}
+
+fn repeat(counter: &str, (start, end): (usize, usize), body: Vec<Stmt>) -> Vec<Stmt> {
+    vec![Stmt::For {
+        var: counter.to_string(),
+        start: start as i64,
+        end: end as i64,
+        step: 1,
+        body,
+    }]
+}
+
+/// Maximal runs of equal numbers: first index, and the index after the last.
+fn runs(counts: &[usize]) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = vec![];
+    for (i, count) in counts.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if counts[run.0] == *count => run.1 = i + 1,
+            _ => runs.push((i, i + 1)),
+        }
+    }
+    runs
+}

@@ -1,0 +1,241 @@
+//! Reductions, Softmax and ArgMax: kernels with a loop inside each element or line of the result.
+
+use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
+use crate::kernels::copy::buffer;
+use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, splat, subtract};
+use crate::kernels::nest::{Axis, Nest, Piece, sweep};
+use crate::target::Target;
+
+/// The memory of a reduction: axes that stay and axes that go.
+pub(crate) struct Lines<'a> {
+    /// Whether the operand is i8, not u8.
+    pub(crate) signed: bool,
+    /// Extents of the axes that stay.
+    pub(crate) kept: &'a [usize],
+    /// The operand's strides along them.
+    pub(crate) kept_from: &'a [usize],
+    /// The result's strides along them.
+    pub(crate) kept_to: &'a [usize],
+    /// Extents of the axes that go.
+    pub(crate) gone: &'a [usize],
+    /// The operand's strides along them.
+    pub(crate) gone_from: &'a [usize],
+    /// For which machine.
+    pub(crate) target: &'a Target,
+}
+
+/// `clamp(round(Σ (x − z) · factor) + z_y)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sum {
+    /// The operand's zero point times the number of summands.
+    pub(crate) zero: i32,
+    /// From the sum to the result's integers.
+    pub(crate) factor: f32,
+    /// What is done to the result.
+    pub(crate) limits: Limits,
+}
+
+impl Lines<'_> {
+    /// Sums and means. Buffers: `x`, `y`.
+    pub(crate) fn sum(&self, name: &str, sum: &Sum) -> Kernel {
+        let (outer, inner) = self.outer();
+        let beside = inner.strides == [1, 1] && self.target.lanes > 1;
+        let body = outer.wrap(|positions| {
+            let (x, y) = (positions[0].clone(), positions[1].clone());
+            if beside {
+                return sweep("j", inner.extent, self.target.lanes, |piece| {
+                    let x = x.clone() + piece.at.clone();
+                    self.sum_vector(sum, piece, &x, at("y", y.clone() + piece.at.clone()))
+                });
+            }
+            let x = x + var("j") * inner.strides[0] as i64;
+            let y = at("y", y + var("j") * inner.strides[1] as i64);
+            let mut body = self.accumulate("sum", int(0), &x, |s, e| op("add", [s, e]));
+            let vector = op("splat_i32", [var("sum")]);
+            body.push(define("r", "vi32", sum.scale(vector)));
+            let part = (self.target.lanes > 1).then_some(1);
+            body.push(sum.limits.store(y, var("r"), part));
+            repeat("j", inner.extent, body)
+        });
+        self.kernel(name, sum.limits.signed, body)
+    }
+
+    /// Sums of as many lines as a vector has lanes, which lie beside each other.
+    fn sum_vector(&self, sum: &Sum, piece: &Piece, x: &Expr, y: Expr) -> Vec<Stmt> {
+        let names = [["load_u8", "load_u8_part"], ["load_i8", "load_i8_part"]];
+        let [whole, part] = names[usize::from(self.signed)];
+        let name = piece.name("sum");
+        let take = |from: &Expr| {
+            let element = piece.op(whole, part, [at("x", x.clone() + from.clone())]);
+            vec![set(&name, op("add_i32", [var(&name), element]))]
+        };
+        let mut steps = vec![define_mutable(&name, "vi32", op("splat_i32", [int(0)]))];
+        steps.extend(self.along(take));
+        let result = piece.name("r");
+        steps.push(define(&result, "vi32", sum.scale(var(&name))));
+        steps.push(sum.limits.store(y, var(result), piece.part));
+        steps
+    }
+
+    /// The largest (`max`) or smallest (`min`) element of each line. Buffers: `x`, `y`.
+    pub(crate) fn extreme(&self, name: &str, which: &'static str) -> Kernel {
+        let (outer, inner) = self.outer();
+        let start = int(if which == "max" { -128 } else { 255 });
+        let body = outer.wrap(|positions| {
+            let x = positions[0].clone() + var("j") * inner.strides[0] as i64;
+            let y = positions[1].clone() + var("j") * inner.strides[1] as i64;
+            let mut body = self.accumulate("m", start, &x, |m, e| op(which, [m, e]));
+            body.push(Stmt::Do(op("write_byte", [at("y", y), var("m")])));
+            repeat("j", inner.extent, body)
+        });
+        self.kernel(name, self.signed, body)
+    }
+
+    /// The index of the largest element of each line, the last or the first of equal ones.
+    /// Buffers: `x`, `y` of i32.
+    pub(crate) fn arg_max(&self, name: &str, last: bool) -> Kernel {
+        let (outer, inner) = self.outer();
+        let body = outer.wrap(|positions| {
+            let x = positions[0].clone() + var("j") * inner.strides[0] as i64;
+            let y = positions[1].clone() + var("j") * inner.strides[1] as i64;
+            let mut body = vec![
+                define_mutable("best", "i32", int(-129)),
+                define_mutable("found", "i32", int(0)),
+                define_mutable("k", "i32", int(0)),
+            ];
+            body.extend(self.along(|from| self.compare(&(x.clone() + from.clone()), last)));
+            body.push(Stmt::Do(op("write_i32", [at("y", y), var("found")])));
+            repeat("j", inner.extent, body)
+        });
+        let mut kernel = self.kernel(name, false, body);
+        kernel.buffers[1].elem = Scalar::I32;
+        kernel
+    }
+
+    fn compare(&self, x: &Expr, last: bool) -> Vec<Stmt> {
+        let (best, found, k) = (var("best"), var("found"), var("k"));
+        let better = if last {
+            op("select_less", [var("e"), best.clone(), found, k.clone()])
+        } else {
+            op("select_less", [best.clone(), var("e"), k.clone(), found])
+        };
+        vec![
+            define("e", "i32", self.read(x)),
+            set("found", better),
+            set("best", op("max", [best, var("e")])),
+            set("k", op("add", [k, int(1)])),
+        ]
+    }
+
+    /// Softmax along the one axis that goes; the result's stride along it is `to`. `table` holds
+    /// `E[0..=255]`. Buffers: `x`, `y`.
+    pub(crate) fn softmax(
+        &self,
+        name: &str,
+        table: &str,
+        to: usize,
+        (low, high): (i32, i32),
+    ) -> Kernel {
+        let (outer, inner) = self.outer();
+        let body = outer.wrap(|positions| {
+            let x = positions[0].clone() + var("j") * inner.strides[0] as i64;
+            let y = positions[1].clone() + var("j") * inner.strides[1] as i64;
+            let exponential = |from: &Expr| {
+                let distance = op("sub", [var("m"), self.read(&(x.clone() + from.clone()))]);
+                op("read_i32", [at(table, op("index", [distance]))])
+            };
+            let add = |a, b| op("add", [a, b]);
+            let mut body = self.accumulate("m", int(-128), &x, |m, e| op("max", [m, e]));
+            body.push(define_mutable("total", "i32", int(0)));
+            body.extend(
+                self.along(|from| vec![set("total", add(var("total"), exponential(from)))]),
+            );
+            body.push(define("half", "i32", op("div", [var("total"), int(2)])));
+            body.extend(self.along(|from| {
+                let scaled = op("mul", [exponential(from), int(256)]);
+                let share = op("div", [add(scaled, var("half")), var("total")]);
+                let value = op("min", [add(share, int(low.into())), int(high.into())]);
+                let place = y.clone() + var("k0") * to as i64;
+                vec![Stmt::Do(op("write_byte", [at("y", place), value]))]
+            }));
+            repeat("j", inner.extent, body)
+        });
+        let mut kernel = self.kernel(name, self.signed, body);
+        kernel.buffers[1].elem = if low < 0 { Scalar::I8 } else { Scalar::U8 };
+        kernel.constants.push(table.to_string());
+        kernel
+    }
+
+    fn outer(&self) -> (Nest, Axis) {
+        Nest::new(self.kept, &[self.kept_from, self.kept_to]).split_inner()
+    }
+
+    /// A mutable number that starts as `start` and takes in every element of the line at `x`.
+    fn accumulate(
+        &self,
+        name: &str,
+        start: Expr,
+        x: &Expr,
+        take: impl Fn(Expr, Expr) -> Expr,
+    ) -> Vec<Stmt> {
+        let mut steps = vec![define_mutable(name, "i32", start)];
+        steps.extend(self.along(|from| {
+            let element = self.read(&(x.clone() + from.clone()));
+            vec![set(name, take(var(name), element))]
+        }));
+        steps
+    }
+
+    /// Loops along the axes that go.
+    fn along(&self, body: impl FnOnce(&Expr) -> Vec<Stmt>) -> Vec<Stmt> {
+        let mut position = int(0);
+        for (axis, stride) in self.gone_from.iter().enumerate() {
+            position = position + var(format!("k{axis}")) * *stride as i64;
+        }
+        let mut steps = body(&position);
+        for (axis, extent) in self.gone.iter().enumerate().rev() {
+            steps = repeat(&format!("k{axis}"), *extent, steps);
+        }
+        steps
+    }
+
+    fn read(&self, x: &Expr) -> Expr {
+        let read = if self.signed { "read_i8" } else { "read_u8" };
+        op(read, [at("x", x.clone())])
+    }
+
+    fn kernel(&self, name: &str, signed: bool, body: Vec<Stmt>) -> Kernel {
+        Kernel {
+            name: name.to_string(),
+            comment: vec![],
+            buffers: vec![bytes("x", self.signed, false), bytes("y", signed, true)],
+            constants: vec![],
+            body,
+        }
+    }
+}
+
+impl Sum {
+    fn scale(&self, sum: Expr) -> Expr {
+        let rounded = op(
+            "scale_round",
+            [subtract(sum, self.zero), splat(self.factor)],
+        );
+        add(rounded, self.limits.zero_point)
+    }
+}
+
+fn bytes(name: &str, signed: bool, mutable: bool) -> Buffer {
+    let scalar = if signed { Scalar::I8 } else { Scalar::U8 };
+    buffer(name, scalar, mutable)
+}
+
+fn repeat(counter: &str, end: usize, body: Vec<Stmt>) -> Vec<Stmt> {
+    vec![Stmt::For {
+        var: counter.to_string(),
+        start: 0,
+        end: end as i64,
+        step: 1,
+        body,
+    }]
+}

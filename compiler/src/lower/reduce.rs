@@ -1,0 +1,129 @@
+//! Reduce, ArgMax and Softmax.
+
+use crate::integer::exponentials;
+use crate::ir::{Node, TensorId};
+use crate::kernel::Scalar;
+use crate::kernels::reduce::{Lines, Sum};
+use crate::lower::elementwise::{prove_fits, reach};
+use crate::lower::{Lowering, Place};
+use crate::ops::{ArgMax, Reduce, Reduction, Softmax};
+use crate::{Result, bail};
+
+/// Strides of a reduction's operand and result, by what becomes of an axis.
+struct Split {
+    places: [Place; 2],
+    kept: Vec<usize>,
+    kept_from: Vec<usize>,
+    kept_to: Vec<usize>,
+    gone: Vec<usize>,
+    gone_from: Vec<usize>,
+    gone_to: Vec<usize>,
+}
+
+/// Splits the axes of `x`; those that go are axes of `y` too if `keeps`.
+fn split(cx: &Lowering, x: TensorId, y: TensorId, axes: &[usize], keeps: bool) -> Split {
+    let ((x_place, from), (y_place, to)) = (cx.strided(x), cx.strided(y));
+    let shape = cx.shape(x);
+    let (gone, kept): (Vec<_>, Vec<_>) = (0..shape.len()).partition(|axis| axes.contains(axis));
+    let pick = |axes: &[usize], of: &[usize]| axes.iter().map(|a| of[*a]).collect::<Vec<_>>();
+    let of_result = |axis: &usize| {
+        let before = if keeps {
+            0
+        } else {
+            axes.iter().filter(|a| *a < axis).count()
+        };
+        to[axis - before]
+    };
+    Split {
+        places: [x_place, y_place],
+        kept: pick(&kept, shape),
+        kept_from: pick(&kept, &from),
+        kept_to: kept.iter().map(of_result).collect(),
+        gone: pick(&gone, shape),
+        gone_from: pick(&gone, &from),
+        gone_to: if keeps { pick(&gone, &to) } else { vec![] },
+    }
+}
+
+impl Split {
+    fn lines<'a>(&'a self, cx: &Lowering<'a>, x: TensorId) -> Lines<'a> {
+        Lines {
+            signed: cx.scalar(x) == Scalar::I8,
+            kept: &self.kept,
+            kept_from: &self.kept_from,
+            kept_to: &self.kept_to,
+            gone: &self.gone,
+            gone_from: &self.gone_from,
+            target: cx.target,
+        }
+    }
+}
+
+/// Mean, sum, maximum or minimum over some axes.
+pub(super) fn reduce(cx: &mut Lowering, node: &Node, op: &Reduce) -> Result<()> {
+    let (x, y) = (node.inputs[0].expect("x"), node.output);
+    let split = split(cx, x, y, &op.axes, op.keep_axes);
+    let lines = split.lines(cx, x);
+    let mut kernel = match op.reduction {
+        Reduction::Mean => {
+            let sum = sum(cx, x, y, &split, true)?;
+            lines.sum(&cx.name("mean"), &sum)
+        }
+        Reduction::Sum => {
+            let sum = sum(cx, x, y, &split, false)?;
+            lines.sum(&cx.name("sum"), &sum)
+        }
+        Reduction::Max => lines.extreme(&cx.name("max"), "max"),
+        Reduction::Min => lines.extreme(&cx.name("min"), "min"),
+        Reduction::Prod => bail!("a product has no integer form"),
+    };
+    kernel.comment = vec![format!("{:?} over axes {:?}.", cx.shape(x), op.axes)];
+    cx.call(kernel, &split.places, 0);
+    Ok(())
+}
+
+fn sum(cx: &Lowering, x: TensorId, y: TensorId, split: &Split, mean: bool) -> Result<Sum> {
+    let ((s_x, z_x), (s_y, _)) = (cx.quant(x), cx.quant(y));
+    let (from, to) = (cx.params(x), cx.params(y));
+    let elements: usize = split.gone.iter().product();
+    let count = if mean { elements } else { 1 };
+    let factor = (s_x / s_y) / count as f32;
+    let largest = reach(from) * elements as f64;
+    prove_fits(largest * f64::from(factor).max(1.0))?;
+    Ok(Sum {
+        zero: z_x * elements as i32,
+        factor,
+        limits: cx.limits(y, (to.low, to.high)),
+    })
+}
+
+/// The index of the largest element along an axis.
+pub(super) fn arg_max(cx: &mut Lowering, node: &Node, op: &ArgMax) -> Result<()> {
+    let (x, y) = (node.inputs[0].expect("x"), node.output);
+    let split = split(cx, x, y, &[op.axis], op.keep_axis);
+    let mut kernel = split.lines(cx, x).arg_max(&cx.name("arg_max"), op.last);
+    kernel.comment = vec![format!("{:?} along axis {}.", cx.shape(x), op.axis)];
+    cx.call(kernel, &split.places, 0);
+    Ok(())
+}
+
+/// Shares of 256 along an axis.
+pub(super) fn softmax(cx: &mut Lowering, node: &Node, op: &Softmax) -> Result<()> {
+    let (x, y) = (node.inputs[0].expect("x"), node.output);
+    let split = split(cx, x, y, &[op.axis], true);
+    let (scale, _) = cx.quant(x);
+    let table = exponentials(scale).into_iter().flat_map(u32::to_le_bytes);
+    let table = cx.constant("exponentials", Scalar::I32, table.collect());
+    let to = cx.params(y);
+    let lines = split.lines(cx, x);
+    let name = cx.name("softmax");
+    let mut kernel = lines.softmax(&name, &table, split.gone_to[0], (to.low, to.high));
+    kernel.comment = vec![
+        format!("{:?} along axis {}.", cx.shape(x), op.axis),
+        format!(
+            "The table holds exp(-{scale} d) in units of 2^-16 for distances d from the largest."
+        ),
+    ];
+    cx.call(kernel, &split.places, 0);
+    Ok(())
+}
