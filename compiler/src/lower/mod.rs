@@ -23,6 +23,8 @@ mod ports;
 mod product;
 mod reduce;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod transposed;
 
 use crate::integer;
