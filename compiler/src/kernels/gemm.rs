@@ -11,6 +11,8 @@
 //! The input is read in place: its halo holds the zero point, so borders need no test.
 //! Zero points are folded into the bias, from which the sums start.
 
+use std::ops::Range;
+
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
@@ -86,6 +88,20 @@ pub(crate) struct Layout {
     pub(crate) depth: usize,
     /// Channels of a group, padded to whole vectors.
     pub(crate) padded: usize,
+}
+
+impl Layout {
+    /// The channels of each tile of a group, in order.
+    pub(crate) fn tiles(&self, lanes: usize) -> Vec<Range<usize>> {
+        let tiles = self.channels.iter().flat_map(|channels| {
+            let width = channels.vectors * lanes;
+            (0..channels.count).map(move |i| {
+                let start = channels.start + i * width;
+                start..start + width
+            })
+        });
+        tiles.collect()
+    }
 }
 
 impl Gemm {

@@ -49,26 +49,21 @@ pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
     let layout = gemm.layout(target);
     let dot = &target.dot;
     let group = product.bias.len() / gemm.groups;
+    let (runs, steps) = (layout.runs.count(), layout.runs.steps(dot.k));
     let mut weights = Vec::with_capacity(gemm.groups * layout.padded * layout.depth);
     for g in 0..gemm.groups {
-        for tiles in &layout.channels {
-            for tile in 0..tiles.count {
-                let first = tiles.start + tile * tiles.vectors * dot.lanes;
-                for run in 0..layout.runs.count() {
-                    for step in 0..layout.runs.steps(dot.k) {
-                        for lane in first..first + tiles.vectors * dot.lanes {
-                            for k in step * dot.k..(step + 1) * dot.k {
-                                let inside = lane < group && k < layout.runs.len;
-                                let at = run * layout.runs.len + k;
-                                let weight = if inside {
-                                    product.row(g * group + lane)[at]
-                                } else {
-                                    0
-                                };
-                                weights.push(weight as i8 as u8);
-                            }
-                        }
-                    }
+        for lanes in layout.tiles(dot.lanes) {
+            for (run, step) in (0..runs).flat_map(|run| (0..steps).map(move |step| (run, step))) {
+                let first = run * layout.runs.len;
+                let end = first + layout.runs.len;
+                let start = first + step * dot.k;
+                for lane in lanes.clone() {
+                    weights.extend(
+                        (start..start + dot.k).map(|k| match lane < group && k < end {
+                            true => product.row(g * group + lane)[k] as i8 as u8,
+                            false => 0,
+                        }),
+                    );
                 }
             }
         }

@@ -142,7 +142,7 @@ fn fill(case: &Case) -> Filled {
     };
     let (low, high) = limits(case.signed);
     let lowest = random.within(low, (high - case.clamp).max(low));
-    let residual = case.residual.then(|| Residual {
+    let residual = case.residual.then_some(Residual {
         view: output,
         signed: case.input_signed,
         zero_point: product.zero_point,
