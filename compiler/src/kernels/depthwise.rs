@@ -151,7 +151,7 @@ impl Build<'_> {
         let rows = (self.target.dot.rows * self.target.dot.cols / 2).max(1);
         let row = cut(self.pixels.row().extent, rows).into_iter().map(|s| {
             let tiles = self.over_channels(s.size);
-            counted("x", s.start, s.start + s.size * s.count, s.size, tiles)
+            counted("w", s.start, s.start + s.size * s.count, s.size, tiles)
         });
         self.pixels.outer(row.collect())
     }
@@ -272,7 +272,7 @@ impl Build<'_> {
         let per_row = window.extent[1].div_ceil(taps);
         let group = |j: Expr, present: usize| {
             let weights = (var("t") * per_row as i64 + j.clone()) * self.vector() as i64;
-            let mut steps = vec![self.weights("w", weights)];
+            let mut steps = vec![self.weights("w0", weights)];
             for i in 0..rows {
                 let first = var("t") * down as i64 + j.clone() * (taps * right) as i64;
                 let first = first + size(i * self.pixels.row().strides[0]);
@@ -280,7 +280,7 @@ impl Build<'_> {
                     .map(|tap| first.clone() + size(if tap < present { tap * right } else { 0 }))
                     .collect();
                 steps.push(self.activations(&format!("a{i}"), addresses, channels));
-                steps.push(accumulate(i, &format!("a{i}"), "w"));
+                steps.push(accumulate(i, &format!("a{i}"), "w0"));
             }
             steps
         };

@@ -222,7 +222,7 @@ impl Build<'_> {
 
     fn over_row(&self, body: impl Fn(Segment) -> Vec<Stmt>) -> Vec<Stmt> {
         let rows = self.layout.rows.iter();
-        rows.map(|s| counted("x", s.start, s.start + s.size * s.count, s.size, body(*s)))
+        rows.map(|s| counted("w", s.start, s.start + s.size * s.count, s.size, body(*s)))
             .collect()
     }
 

@@ -31,7 +31,7 @@ impl Pixels {
                 })
                 .collect(),
         };
-        let mut axes: Vec<Axis> = vec![axis("i", n, 0), axis("y", h, 1), axis("x", w, 2)];
+        let mut axes: Vec<Axis> = vec![axis("n", n, 0), axis("h", h, 1), axis("w", w, 2)];
         let mut inner = axes.pop().expect("three axes");
         let mut joined = vec![];
         while let Some(outer) = axes.pop() {
@@ -47,7 +47,7 @@ impl Pixels {
                     inner.strides
                 };
                 inner = Axis {
-                    var: "x",
+                    var: "w",
                     extent: outer.extent * inner.extent,
                     strides,
                 };
