@@ -188,7 +188,7 @@ fn run_set(case: &Case, set: &Path) -> Outcome {
         let bytes = fs::read(path).expect("each input has a file");
         match onnx::tensor_from_bytes(&bytes) {
             Ok((array, _)) => inputs.push(array),
-            Err(error) => return Outcome::Skipped(format!("input {index}: {error}")),
+            Err(error) => return Outcome::Skipped(refusal(case, index, &error)),
         }
     }
     // As much as can be is left to run time: weights, limits and shapes must be known to some operators,
@@ -216,6 +216,14 @@ fn run_set(case: &Case, set: &Path) -> Outcome {
         }
     }
     Outcome::Skipped(refusal)
+}
+
+/// Why a case is skipped whose input is no array: what qcc says of its model, rather than of the input.
+fn refusal(case: &Case, index: usize, error: &qcc_compiler::Error) -> String {
+    match onnx::import(&case.bytes, None, &onnx::Options::default()) {
+        Err(error) => error.diagnostics[0].to_string(),
+        Ok(_) => format!("input {index}: {error}"),
+    }
 }
 
 fn compare(outputs: &[Array], set: &Path) -> Outcome {
