@@ -233,14 +233,27 @@ impl Target {
         self.types.get(name).map(|row| row.text(language))
     }
 
-    /// The snippets that a text mentions and those that they mention, each after what it needs.
-    pub fn snippets(&self, text: &str, language: Language) -> Vec<&str> {
+    /// The snippets that rows of the given names mention and those that they mention, each after what it
+    /// needs.
+    pub fn snippets<'o>(
+        &self,
+        ops: impl IntoIterator<Item = &'o str>,
+        language: Language,
+    ) -> Vec<&str> {
         let mut names = Vec::new();
-        self.gather(text, language, "", &mut names);
+        for op in ops {
+            let row = self.operation(op, language).unwrap_or_default();
+            self.gather(row, language, "", &mut names);
+        }
         names
             .into_iter()
             .map(|name| self.prelude[name].text(language))
             .collect()
+    }
+
+    /// Names that functions of a printed file must not have.
+    pub fn snippet_names(&self) -> impl Iterator<Item = &str> {
+        self.prelude.keys().map(String::as_str)
     }
 
     /// Adds the snippets that the text of snippet `own` mentions.
@@ -328,6 +341,8 @@ mod tests {
             name = "m"
             description = "m"
             inherits = "generic"
+            [ops]
+            twice = "outer() + outer()"
             [prelude.outer]
             c = "int outer(void) { return inner(); }"
             [prelude.inner]
@@ -336,7 +351,7 @@ mod tests {
             c = "int other(void) { return 2; }"
         "#;
         let target = Target::parse(text).unwrap();
-        let found = target.snippets("x = outer() + outer();", Language::C);
+        let found = target.snippets(["twice"], Language::C);
         let expected = [
             "int inner(void) { return 1; }",
             "int outer(void) { return inner(); }",

@@ -5,7 +5,7 @@
 //! The functions are also the text that emitted Rust carries, so they call nothing but each other.
 
 /// The sign, 24-bit significand and binary exponent of an f32: `±significand · 2^exponent`.
-fn parts(x: u32) -> (bool, u32, i32) {
+fn float_parts(x: u32) -> (bool, u32, i32) {
     let exponent = (x >> 23 & 0xff) as i32;
     let significand = x & 0x7f_ffff;
     match exponent {
@@ -15,7 +15,7 @@ fn parts(x: u32) -> (bool, u32, i32) {
 }
 
 /// `x · 2^exponent` to the nearest f32, ties to even: a significand below 2²⁴ and its exponent.
-fn to_f32(x: u64, exponent: i32) -> (u64, i32) {
+fn float_round(x: u64, exponent: i32) -> (u64, i32) {
     let excess = 40 - x.leading_zeros() as i32;
     if excess <= 0 {
         return (x, exponent);
@@ -43,7 +43,7 @@ fn round_shift(x: u64, shift: i32) -> u64 {
 
 /// `round_ties_even((acc as f32) · m)`, as the definition in f32 rounds it.
 pub fn scale_round(acc: i32, m: u32) -> i32 {
-    let (negative, significand, exponent) = parts(m);
+    let (negative, significand, exponent) = float_parts(m);
     let x = u64::from(acc.unsigned_abs()) * u64::from(significand);
     let shift = -exponent;
     let rounded = if shift > 56 {
@@ -51,8 +51,8 @@ pub fn scale_round(acc: i32, m: u32) -> i32 {
     } else if shift > 0 && far_from_tie(x, shift, (x >> 22) + 1) {
         (x + (1 << (shift - 1))) >> shift
     } else {
-        let (a, scale) = to_f32(u64::from(acc.unsigned_abs()), exponent);
-        let (product, scale) = to_f32(a * u64::from(significand), scale);
+        let (a, scale) = float_round(u64::from(acc.unsigned_abs()), exponent);
+        let (product, scale) = float_round(a * u64::from(significand), scale);
         round_shift(product, -scale)
     };
     if negative != (acc < 0) {
@@ -70,20 +70,20 @@ fn far_from_tie(x: u64, shift: i32, error: u64) -> bool {
 
 /// `round_ties_even((a as f32) · ma + (b as f32) · mb)`, as the definition in f32 rounds it.
 pub fn scale_add_round(a: i32, ma: u32, b: i32, mb: u32) -> i32 {
-    let x = fixed(a, ma);
-    let y = fixed(b, mb);
+    let x = fixed_product(a, ma);
+    let y = fixed_product(b, mb);
     let error = ((x.unsigned_abs() + y.unsigned_abs()) >> 21) + 3;
     let sum = (x + y).unsigned_abs();
     if !far_from_tie(sum, 24, error) {
-        return add_round(product(a, ma), product(b, mb));
+        return float_add_round(float_product(a, ma), float_product(b, mb));
     }
     let rounded = ((sum + (1 << 23)) >> 24) as i32;
     if x + y < 0 { -rounded } else { rounded }
 }
 
 /// `x · m` in units of 2⁻²⁴, rounded toward zero.
-fn fixed(x: i32, m: u32) -> i64 {
-    let (negative, significand, exponent) = parts(m);
+fn fixed_product(x: i32, m: u32) -> i64 {
+    let (negative, significand, exponent) = float_parts(m);
     let exact = u64::from(x.unsigned_abs()) * u64::from(significand);
     let magnitude = match exponent + 24 {
         shift @ 0.. => exact << shift,
@@ -99,10 +99,10 @@ fn fixed(x: i32, m: u32) -> i64 {
 }
 
 /// The f32 `(x as f32) · m`: its sign, its significand (0 or of 24 bits) and its exponent.
-fn product(x: i32, m: u32) -> (bool, u64, i32) {
-    let (negative, significand, exponent) = parts(m);
-    let (x_rounded, exponent) = to_f32(u64::from(x.unsigned_abs()), exponent);
-    let (y, exponent) = to_f32(x_rounded * u64::from(significand), exponent);
+fn float_product(x: i32, m: u32) -> (bool, u64, i32) {
+    let (negative, significand, exponent) = float_parts(m);
+    let (x_rounded, exponent) = float_round(u64::from(x.unsigned_abs()), exponent);
+    let (y, exponent) = float_round(x_rounded * u64::from(significand), exponent);
     if y == 0 {
         return (false, 0, -149);
     }
@@ -111,7 +111,7 @@ fn product(x: i32, m: u32) -> (bool, u64, i32) {
 }
 
 /// The sum of two products, rounded to f32 and then to the nearest integer.
-fn add_round(x: (bool, u64, i32), y: (bool, u64, i32)) -> i32 {
+fn float_add_round(x: (bool, u64, i32), y: (bool, u64, i32)) -> i32 {
     let ((large_negative, large, scale), (small_negative, small, small_scale)) =
         if x.1 == 0 || (y.1 != 0 && x.2 < y.2) {
             (y, x)
@@ -131,7 +131,7 @@ fn add_round(x: (bool, u64, i32), y: (bool, u64, i32)) -> i32 {
     } else {
         (large.abs_diff(small), large_negative == (large > small))
     };
-    let (sum, scale) = to_f32(sum, scale);
+    let (sum, scale) = float_round(sum, scale);
     let rounded = round_shift(sum, -scale) as i32;
     if negative { -rounded } else { rounded }
 }

@@ -1,3 +1,1 @@
 //! What needs a compiler, an emulator or a model.
-
-pub mod graph;

@@ -1,1 +1,120 @@
-//! Printers of Kernel IR. They know languages and rows of the target table; no operator, no model.
+//! Printers of programs: one a language. They know targets and Kernel IR; they know no operator.
+
+pub mod c;
+mod literal;
+mod port;
+mod row;
+pub mod rust;
+mod wrap;
+
+use std::collections::BTreeSet;
+
+use crate::kernel::{Expr, Kernel, Program, Stmt};
+use crate::target::Target;
+
+/// What the first lines of an emitted file say, and what else the printer is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Header {
+    /// The model's file name.
+    pub model: String,
+    /// The options that it was compiled with.
+    pub options: String,
+    /// qcc's version.
+    pub version: String,
+    /// Whether a function of the caller is told the number of each call when it is done: `NAME_trace` in C,
+    /// `super::trace` in Rust.
+    pub trace: bool,
+}
+
+/// Bytes of the constants that a program reads.
+fn flash_bytes(program: &Program) -> usize {
+    program.constants.iter().map(|c| c.bytes.len()).sum()
+}
+
+/// Multiply-accumulates of one run.
+fn macs(program: &Program) -> u64 {
+    program.calls.iter().map(|c| c.macs).sum()
+}
+
+/// Whether some call of a kernel gives the same memory to two of its buffers.
+fn runs_in_place(program: &Program, kernel: &Kernel) -> bool {
+    let calls = program.calls.iter();
+    let mut calls = calls.filter(|c| std::ptr::eq(&program.kernels[c.kernel], kernel));
+    calls.any(|c| (1..c.args.len()).any(|i| c.args[..i].contains(&c.args[i])))
+}
+
+/// The operations that a program's kernels use, sorted.
+fn operations(program: &Program) -> BTreeSet<&'static str> {
+    let mut found = BTreeSet::new();
+    for kernel in &program.kernels {
+        statements(&kernel.body, &mut found);
+    }
+    found
+}
+
+fn statements(body: &[Stmt], found: &mut BTreeSet<&'static str>) {
+    for stmt in body {
+        match stmt {
+            Stmt::Let { value, .. } | Stmt::Set { value, .. } | Stmt::Do(value) => {
+                expression(value, found);
+            }
+            Stmt::For { body, .. } => statements(body, found),
+            Stmt::Note(_) => {}
+        }
+    }
+}
+
+fn expression(expr: &Expr, found: &mut BTreeSet<&'static str>) {
+    match expr {
+        Expr::Int(_) | Expr::Var(_) => {}
+        Expr::Add(a, b) => {
+            expression(a, found);
+            expression(b, found);
+        }
+        Expr::Mul(a, _) | Expr::At(_, a) => expression(a, found),
+        Expr::Op(name, args) => {
+            found.insert(name);
+            args.iter().for_each(|a| expression(a, found));
+        }
+    }
+}
+
+/// What each kernel's function is called: its name, unless the file has another use for it.
+fn function_names(program: &Program, target: &Target) -> Vec<String> {
+    let reserved = target.snippet_names().chain(["run", "run_f32", "quantize"]);
+    let mut taken: Vec<String> = reserved.map(str::to_string).collect();
+    taken.extend(program.constants.iter().map(|c| c.name.clone()));
+    let first = taken.len();
+    for kernel in &program.kernels {
+        taken.push(unique(kernel.name.clone(), &taken));
+    }
+    taken.split_off(first)
+}
+
+/// `name` where it is free, else with the first number that makes it so.
+fn unique(name: String, taken: &[String]) -> String {
+    if !taken.contains(&name) {
+        return name;
+    }
+    let mut numbered = (2..).map(|i| format!("{name}_{i}"));
+    numbered
+        .find(|n| !taken.contains(n))
+        .expect("some number is free")
+}
+
+/// An identifier of lower-case letters, digits and underscores that is like `name`.
+fn identifier(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        match c {
+            c if c.is_ascii_alphanumeric() => out.push(c.to_ascii_lowercase()),
+            _ if out.ends_with('_') => {}
+            _ => out.push('_'),
+        }
+    }
+    let out = out.trim_matches('_');
+    match out.chars().next() {
+        Some(c) if c.is_ascii_alphabetic() => out.to_string(),
+        _ => format!("port_{out}"),
+    }
+}

@@ -258,9 +258,7 @@ impl<'a> Lowering<'a> {
         let (from, strides) = self.strided(id);
         let inside = corner.plus(padded.offset);
         self.copy(scalar, shape, (from, &strides), (inside, &padded.strides));
-        if pads != Pads::default() {
-            self.fill_halo(corner.region, fill);
-        }
+        self.fill_halo(corner.region, fill);
         (corner, padded.strides)
     }
 

@@ -1,4 +1,1 @@
 //! Model to model. `PIPELINE` is one list.
-
-pub mod calibrate;
-pub mod quantize;

@@ -34,6 +34,10 @@ fn memory_operation(name: &str) -> Option<Operation> {
         "load_i8" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.lanes))),
         "load_u8_part" => |t, m, v| Value::Ints(filled(unsigned(part(m, v, 1)), t.lanes, 0)),
         "load_i8_part" => |t, m, v| Value::Ints(filled(signed(part(m, v, 1)), t.lanes, 0)),
+        "store_i32" => |_, m, v| {
+            let words: Vec<_> = v[1].ints().iter().flat_map(|x| x.to_le_bytes()).collect();
+            store(m, v, &words)
+        },
         "store_u8" => |_, m, v| store(m, v, &saturated(v[1].ints(), 0, 255)),
         "store_i8" => |_, m, v| store(m, v, &saturated(v[1].ints(), -128, 127)),
         "store_u8_part" => |_, m, v| store(m, v, first(&saturated(v[1].ints(), 0, 255), &v[2])),
@@ -123,19 +127,20 @@ fn vector_operation(name: &str) -> Option<Operation> {
                 .map(|(x, (a, b))| if *x < 0 { *a } else { *b });
             Value::Reals(chosen.collect())
         },
-        "scale_round" => |_, _, v| {
-            let pairs = v[0].ints().iter().zip(v[1].reals());
-            Value::Ints(
-                pairs
-                    .map(|(a, m)| meaning::scale_round(*a, f32::from_bits(*m)))
-                    .collect(),
-            )
+        "scale_round" => |_, m, v| {
+            let products = scaled(m, &v[0], &v[1]).into_iter();
+            Value::Ints(products.map(|(a, x)| meaning::scale_round(a, x)).collect())
         },
-        "scale_add_round" => |_, _, v| {
-            let left = v[0].ints().iter().zip(v[1].reals());
-            let right = v[2].ints().iter().zip(v[3].reals());
-            let sums = left.zip(right).map(|((a, ma), (b, mb))| {
-                meaning::scale_add_round(*a, f32::from_bits(*ma), *b, f32::from_bits(*mb))
+        "scale_add_round" => |_, m, v| {
+            let pairs = scaled(m, &v[0], &v[1])
+                .into_iter()
+                .zip(scaled(m, &v[2], &v[3]));
+            let sums = pairs.map(|((a, ma), (b, mb))| {
+                defined(
+                    m,
+                    f64::from(a) * f64::from(ma) + f64::from(b) * f64::from(mb),
+                );
+                meaning::scale_add_round(a, ma, b, mb)
             });
             Value::Ints(sums.collect())
         },
@@ -280,6 +285,21 @@ fn products(
         i32::try_from(i64::from(*acc) + sum).unwrap_or_else(|_| overflow(memory))
     };
     Value::Ints(acc.iter().enumerate().map(lane).collect())
+}
+
+/// Each lane with its multiplier; their product must be below 2³¹, where scaling is defined.
+fn scaled(memory: &Memory, acc: &Value, multipliers: &Value) -> Vec<(i32, f32)> {
+    let lanes = acc.ints().iter().zip(multipliers.reals());
+    let lanes = lanes.map(|(a, m)| (*a, f32::from_bits(*m)));
+    lanes
+        .inspect(|(a, m)| defined(memory, f64::from(*a) * f64::from(*m)))
+        .collect()
+}
+
+fn defined(memory: &Memory, real: f64) {
+    if real.is_nan() || real.abs() >= 2147483648.0 {
+        overflow(memory);
+    }
 }
 
 fn overflow(memory: &Memory) -> ! {

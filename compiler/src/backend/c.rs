@@ -1,0 +1,336 @@
+//! Prints a program as C99: a source file and its header.
+
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+
+use super::port::{Described, describe};
+use super::row::Spelling;
+use super::{Header, flash_bytes, function_names, literal, macs, operations, runs_in_place, wrap};
+use crate::embedded::TEMPLATES;
+use crate::kernel::{Call, Constant, Kernel, Program, Scalar, Slot, Stmt};
+use crate::target::{Language, Target, identifiers};
+
+/// The two files of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `NAME.c`, which includes `NAME.h`.
+    pub source: String,
+    /// `NAME.h`.
+    pub header: String,
+}
+
+/// The text of a program.
+pub fn print(program: &Program, target: &Target, header: &Header) -> Source {
+    let names = function_names(program, target);
+    let kernels = program.kernels.iter().zip(&names);
+    let kernels: Vec<String> = kernels
+        .map(|(k, name)| kernel(k, name, program, target))
+        .collect();
+    let snippets = target.snippets(operations(program), Language::C);
+    let code = kernels.concat() + &snippets.concat();
+    let aligned = target.align > 8;
+    let constants = program.constants.iter().map(|c| constant(c, target));
+    let frame = frame(program, target, header);
+    let source = context! {
+        includes => includes(target, &code).into_iter().map(str::to_string).collect::<Vec<_>>(),
+        requires => target.c.requires.clone(),
+        flags => target.c.flags.join(" "),
+        long_strings => program.constants.iter().any(|c| c.bytes.len() > 4095),
+        aligned => aligned && !program.constants.is_empty(),
+        constants => constants.collect::<Vec<_>>(),
+        snippets => snippets.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
+        kernels,
+        trace => header.trace,
+        unused => unused(program),
+        calls => program.calls.iter().enumerate().map(|(i, c)| call(i, c, &names, program, header)).collect::<Vec<_>>(),
+        ..frame.clone()
+    };
+    Source {
+        source: render("c_source", source),
+        header: render("c_header", frame),
+    }
+}
+
+fn render(template: &str, values: Value) -> String {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let (_, text) = TEMPLATES
+        .iter()
+        .find(|(name, _)| *name == template)
+        .expect("the template is embedded");
+    environment
+        .render_str(text, values)
+        .expect("templates name only what their printer gives")
+        + "\n"
+}
+
+/// What both files say about the program.
+fn frame(program: &Program, target: &Target, header: &Header) -> Value {
+    let (inputs, outputs) = describe(program);
+    let align = target.align.max(program.align);
+    let mut end = program.arena_bytes.next_multiple_of(8);
+    let mut ports = |ports: &[Described]| -> Vec<Value> {
+        ports
+            .iter()
+            .map(|p| {
+                let offset = end;
+                end += p.room();
+                port(p, offset)
+            })
+            .collect()
+    };
+    let (input_values, output_values) = (ports(&inputs), ports(&outputs));
+    let name = &program.name;
+    context! {
+        header => header_lines(program, target, header),
+        name => name.clone(),
+        NAME => name.to_uppercase(),
+        inputs => input_values,
+        outputs => output_values,
+        quantizes => inputs.iter().any(|p| p.quantized),
+        arena_bytes => program.arena_bytes,
+        arena_f32_bytes => end,
+        align,
+        flash_bytes => flash_bytes(program),
+        macs => macs(program),
+        run => signature(&format!("{name}_run"), &inputs, &outputs, |p| c_type(p.scalar)),
+        run_f32 => signature(&format!("{name}_run_f32"), &inputs, &outputs, |_| "float"),
+    }
+}
+
+fn header_lines(program: &Program, target: &Target, header: &Header) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{}: integer kernels for {}, made by qcc {}.",
+        program.name, target.name, header.version
+    )];
+    lines.push(format!("Model: {}", comment(&header.model)));
+    if !header.options.is_empty() {
+        lines.push(format!("Options: {}", comment(&header.options)));
+    }
+    lines
+}
+
+fn port(p: &Described, offset: usize) -> Value {
+    let shape: Vec<String> = p.shape.iter().map(usize::to_string).collect();
+    context! {
+        parameter => p.parameter.clone(),
+        PARAMETER => p.parameter.to_uppercase(),
+        len => p.len,
+        rank => p.shape.len(),
+        shape => shape.join(", "),
+        ty => c_type(p.scalar),
+        scale => format!("{:?}", p.scale),
+        zero_point => p.zero_point,
+        low => p.low,
+        high => p.high,
+        quantized => p.quantized,
+        offset,
+    }
+}
+
+/// `int NAME(const T *input, T *output, void *arena)`.
+fn signature(
+    name: &str,
+    inputs: &[Described],
+    outputs: &[Described],
+    ty: fn(&Described) -> &'static str,
+) -> String {
+    let inputs = inputs
+        .iter()
+        .map(|p| format!("const {} *{}", ty(p), p.parameter));
+    let outputs = outputs
+        .iter()
+        .map(|p| format!("{} *{}", ty(p), p.parameter));
+    let params: Vec<String> = inputs
+        .chain(outputs)
+        .chain(["void *arena".to_string()])
+        .collect();
+    let mut text = String::new();
+    wrap::line(&mut text, 0, &format!("int {name}({})", params.join(", ")));
+    text.trim_end().to_string()
+}
+
+/// The parameters of `run` that no call is given.
+fn unused(program: &Program) -> Vec<String> {
+    let (inputs, outputs) = describe(program);
+    let given: Vec<Slot> = program.calls.iter().flat_map(|c| c.args.clone()).collect();
+    let reads = |i| {
+        given
+            .iter()
+            .any(|s| matches!(s, Slot::Input(j, _) if *j == i))
+    };
+    let writes = |i| {
+        given
+            .iter()
+            .any(|s| matches!(s, Slot::Output(j, _) if *j == i))
+    };
+    let inputs = inputs.iter().enumerate().filter(|(i, _)| !reads(*i));
+    let outputs = outputs.iter().enumerate().filter(|(i, _)| !writes(*i));
+    inputs
+        .chain(outputs)
+        .map(|(_, p)| p.parameter.clone())
+        .collect()
+}
+
+fn includes<'a>(target: &'a Target, code: &str) -> Vec<&'a str> {
+    let needed = |beginnings: &[String]| {
+        identifiers(code).any(|word| beginnings.iter().any(|b| word.starts_with(b.as_str())))
+    };
+    let includes = target.c.includes.iter().filter(|(_, b)| needed(b));
+    includes.map(|(name, _)| name.as_str()).collect()
+}
+
+fn c_type(scalar: Scalar) -> &'static str {
+    match scalar {
+        Scalar::I8 => "int8_t",
+        Scalar::U8 => "uint8_t",
+        Scalar::I16 => "int16_t",
+        Scalar::U16 => "uint16_t",
+        Scalar::I32 => "int32_t",
+        Scalar::U32 => "uint32_t",
+        Scalar::I64 => "int64_t",
+        Scalar::F32 => "float",
+    }
+}
+
+/// A text that stays within a line comment.
+fn comment(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+        .replace('\\', "/")
+        .replace("??", "?")
+}
+
+fn constant(constant: &Constant, target: &Target) -> String {
+    let spelling = spelling(target, None, &[]);
+    let ty = spelling.scalar(constant.elem);
+    let aligned = if target.align > 8 { "ALIGNED " } else { "" };
+    let reals = ty == "float";
+    let value = literal::constant(constant.elem, &constant.bytes, reals, Language::C);
+    format!(
+        "static {aligned}const {ty} {}[] = {value};\n",
+        constant.name
+    )
+}
+
+fn spelling<'a>(
+    target: &'a Target,
+    kernel: Option<&'a Kernel>,
+    constants: &'a [Constant],
+) -> Spelling<'a> {
+    let buffers = kernel.iter().flat_map(|k| &k.buffers);
+    let buffers = buffers.map(|b| (b.name.as_str(), (b.elem, b.mutable)));
+    let constants = constants.iter().map(|c| (c.name.as_str(), (c.elem, false)));
+    Spelling {
+        target,
+        language: Language::C,
+        // A buffer hides a constant of the same name.
+        buffers: constants.chain(buffers).collect(),
+    }
+}
+
+fn kernel(kernel: &Kernel, name: &str, program: &Program, target: &Target) -> String {
+    let spelling = spelling(target, Some(kernel), &program.constants);
+    let restrict = if runs_in_place(program, kernel) {
+        ""
+    } else {
+        "restrict "
+    };
+    let params: Vec<String> = kernel
+        .buffers
+        .iter()
+        .map(|b| {
+            let constant = if b.mutable { "" } else { "const " };
+            format!(
+                "{constant}{} *{restrict}{}",
+                spelling.scalar(b.elem),
+                b.name
+            )
+        })
+        .collect();
+    let params = if params.is_empty() {
+        "void".to_string()
+    } else {
+        params.join(", ")
+    };
+    let mut out = String::new();
+    for text in &kernel.comment {
+        out += format!("// {}", comment(text)).trim_end();
+        out.push('\n');
+    }
+    wrap::line(&mut out, 0, &format!("static void {name}({params}) {{"));
+    block(&mut out, 4, &kernel.body, &spelling);
+    out + "}\n"
+}
+
+fn block(out: &mut String, indent: usize, body: &[Stmt], spelling: &Spelling) {
+    for stmt in body {
+        match stmt {
+            Stmt::Let {
+                name,
+                ty,
+                mutable,
+                value,
+            } => {
+                let constant = if *mutable { "" } else { "const " };
+                let (ty, value) = (spelling.ty(ty), spelling.expr(value));
+                wrap::line(out, indent, &format!("{constant}{ty} {name} = {value};"));
+            }
+            Stmt::Set { name, value } => {
+                wrap::line(out, indent, &format!("{name} = {};", spelling.expr(value)));
+            }
+            Stmt::Do(value) => wrap::line(out, indent, &format!("{};", spelling.expr(value))),
+            Stmt::Note(text) => wrap::line(out, indent, &format!("// {}", comment(text))),
+            Stmt::For {
+                var,
+                start,
+                end,
+                step,
+                body,
+            } => {
+                let next = match step {
+                    1 => format!("{var}++"),
+                    step => format!("{var} += {step}"),
+                };
+                let head = format!("for (size_t {var} = {start}; {var} < {end}; {next}) {{");
+                wrap::line(out, indent, &head);
+                block(out, indent + 4, body, spelling);
+                wrap::line(out, indent, "}");
+            }
+        }
+    }
+}
+
+/// The lines of one call in `run`.
+fn call(index: usize, call: &Call, names: &[String], program: &Program, header: &Header) -> String {
+    let (inputs, outputs) = describe(program);
+    let kernel = &program.kernels[call.kernel];
+    let arg = |(slot, buffer): (&Slot, &crate::kernel::Buffer)| {
+        let (base, scalar, offset) = match slot {
+            Slot::Arena(offset) => ("memory", Scalar::U8, *offset),
+            Slot::Input(i, offset) => (inputs[*i].parameter.as_str(), inputs[*i].scalar, *offset),
+            Slot::Output(i, offset) => {
+                (outputs[*i].parameter.as_str(), outputs[*i].scalar, *offset)
+            }
+        };
+        let address = match offset {
+            0 => base.to_string(),
+            offset => format!("{base} + {offset}"),
+        };
+        let constant = if buffer.mutable { "" } else { "const " };
+        match (scalar == buffer.elem, offset) {
+            (true, _) => address,
+            (false, 0) => format!("({constant}{} *){address}", c_type(buffer.elem)),
+            (false, _) => format!("({constant}{} *)({address})", c_type(buffer.elem)),
+        }
+    };
+    let args: Vec<String> = call.args.iter().zip(&kernel.buffers).map(arg).collect();
+    let mut out = String::new();
+    wrap::line(
+        &mut out,
+        4,
+        &format!("{}({});", names[call.kernel], args.join(", ")),
+    );
+    if header.trace {
+        wrap::line(&mut out, 4, &format!("{}_trace({index});", program.name));
+    }
+    out.trim_end().to_string()
+}

@@ -1,0 +1,548 @@
+//! A small kernel for each operation.
+
+use qcc_compiler::kernel::{Buffer, Constant, Expr, Scalar, Stmt, at, int, op, var};
+use qcc_compiler::target::Target;
+
+use crate::ROUNDS;
+
+/// A kernel body that runs for each `i` in `0..ROUNDS`; it writes every element of its region.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) constants: Vec<Constant>,
+    body: Vec<Stmt>,
+}
+
+/// What cases read.
+pub(crate) struct Numbers {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) words: Vec<i32>,
+    pub(crate) constants: Vec<Constant>,
+}
+
+/// `x` bytes and `w` words are read, `y` bytes and `z` words are written.
+pub(crate) fn buffers() -> Vec<Buffer> {
+    let buffer = |name: &str, elem, mutable| Buffer {
+        name: name.into(),
+        elem,
+        mutable,
+    };
+    vec![
+        buffer("x", Scalar::U8, false),
+        buffer("w", Scalar::I32, false),
+        buffer("y", Scalar::U8, true),
+        buffer("z", Scalar::I32, true),
+    ]
+}
+
+impl Case {
+    fn new(name: &str, body: Vec<Stmt>) -> Case {
+        Case {
+            name: name.into(),
+            constants: vec![],
+            body,
+        }
+    }
+
+    fn with(mut self, constant: Constant) -> Case {
+        self.constants.push(constant);
+        self
+    }
+
+    /// Whether the case runs an operation.
+    pub(crate) fn covers(&self, op: &str) -> bool {
+        self.body.iter().any(|stmt| match stmt {
+            Stmt::Do(e) => mentions(e, op),
+            Stmt::Let { value, .. } => mentions(value, op),
+            _ => false,
+        })
+    }
+
+    /// All rounds; regions are zeroed first, so that partial stores show what they leave alone.
+    pub(crate) fn kernel_body(&self, target: &Target) -> Vec<Stmt> {
+        let zero = vec![
+            do_(op(
+                "store_bytes",
+                [y(target, 0), op("splat_byte", [int(0)])],
+            )),
+            do_(op("store_i32", [z(target), op("splat_i32", [int(0)])])),
+        ];
+        let rounds = |body| Stmt::For {
+            var: "i".into(),
+            start: 0,
+            end: ROUNDS as i64,
+            step: 1,
+            body,
+        };
+        vec![rounds(zero), rounds(self.body.clone())]
+    }
+}
+
+/// Whether a statement uses a buffer or constant.
+pub(crate) fn uses(stmt: &Stmt, buffer: &str) -> bool {
+    match stmt {
+        Stmt::Do(value) | Stmt::Let { value, .. } | Stmt::Set { value, .. } => {
+            addresses(value, buffer)
+        }
+        Stmt::For { body, .. } => body.iter().any(|s| uses(s, buffer)),
+        Stmt::Note(_) => false,
+    }
+}
+
+fn addresses(expr: &Expr, buffer: &str) -> bool {
+    match expr {
+        Expr::Op(_, args) => args.iter().any(|a| addresses(a, buffer)),
+        Expr::At(name, index) => name == buffer || addresses(index, buffer),
+        Expr::Add(a, b) => addresses(a, buffer) || addresses(b, buffer),
+        Expr::Mul(a, _) => addresses(a, buffer),
+        Expr::Int(_) | Expr::Var(_) => false,
+    }
+}
+
+fn mentions(expr: &Expr, name: &str) -> bool {
+    match expr {
+        Expr::Op(op, args) => *op == name || args.iter().any(|a| mentions(a, name)),
+        Expr::At(_, index) => mentions(index, name),
+        Expr::Add(a, b) => mentions(a, name) || mentions(b, name),
+        Expr::Mul(a, _) => mentions(a, name),
+        _ => false,
+    }
+}
+
+/// Every case that a target has rows for.
+pub(crate) fn all(target: &Target) -> Vec<Case> {
+    let mut cases = [
+        vectors(target),
+        scaling(target),
+        bytes(target),
+        numbers(target),
+    ]
+    .concat_all();
+    cases.extend(products(target));
+    cases
+}
+
+trait ConcatAll {
+    fn concat_all(self) -> Vec<Case>;
+}
+
+impl<const N: usize> ConcatAll for [Vec<Case>; N] {
+    fn concat_all(self) -> Vec<Case> {
+        self.into_iter().flatten().collect()
+    }
+}
+
+fn do_(value: Expr) -> Stmt {
+    Stmt::Do(value)
+}
+
+/// Address of bytes that differ from round to round.
+fn x(target: &Target, offset: usize) -> Expr {
+    at(
+        "x",
+        var("i") * target.bytes as i64 + int((offset * target.bytes) as i64),
+    )
+}
+
+/// Address of words of any size.
+fn w(target: &Target, vector: usize) -> Expr {
+    at(
+        "w",
+        var("i") * target.lanes as i64 + int((vector * target.lanes) as i64),
+    )
+}
+
+fn y(target: &Target, offset: usize) -> Expr {
+    at("y", var("i") * target.bytes as i64 + int(offset as i64))
+}
+
+fn z(target: &Target) -> Expr {
+    at("z", var("i") * target.lanes as i64)
+}
+
+/// A vector of any numbers.
+fn wide(target: &Target, vector: usize) -> Expr {
+    op("load_i32", [w(target, vector)])
+}
+
+/// A vector of numbers below 2¹⁵: products and sums fit.
+fn narrow(target: &Target, vector: usize) -> Expr {
+    op(
+        "load_i32",
+        [at(
+            "narrow",
+            var("i") * target.lanes as i64 + int((vector * target.lanes) as i64),
+        )],
+    )
+}
+
+fn show(target: &Target, value: Expr) -> Stmt {
+    do_(op("store_i32", [z(target), value]))
+}
+
+fn vectors(t: &Target) -> Vec<Case> {
+    let binary = |name: &'static str, value: fn(&Target, usize) -> Expr| {
+        Case::new(name, vec![show(t, op(name, [value(t, 0), value(t, 1)]))])
+    };
+    let mut cases = vec![
+        Case::new("load_i32", vec![show(t, wide(t, 0))]),
+        Case::new("splat_i32", vec![show(t, op("splat_i32", [int(-7)]))]),
+        Case::new(
+            "splat_value",
+            vec![show(t, op("splat_i32", [op("read_i32", [w(t, 0)])]))],
+        ),
+        binary("add_i32", narrow),
+        binary("sub_i32", narrow),
+        binary("mul_i32", narrow),
+        binary("max_i32", wide),
+        binary("min_i32", wide),
+        Case::new("load_u8", vec![show(t, op("load_u8", [x(t, 0)]))]),
+        Case::new("load_i8", vec![show(t, op("load_i8", [x(t, 0)]))]),
+    ];
+    for name in ["store_u8", "store_i8"] {
+        for (values, value) in [
+            ("wide", wide as fn(&Target, usize) -> Expr),
+            ("narrow", narrow),
+        ] {
+            let body = vec![do_(op(name, [y(t, 0), value(t, 0)]))];
+            cases.push(Case::new(&format!("{name}_{values}"), body));
+        }
+    }
+    for n in 1..t.lanes {
+        for name in ["load_u8_part", "load_i8_part"] {
+            let value = op(name, [x(t, 0), int(n as i64)]);
+            cases.push(Case::new(&format!("{name}_{n}"), vec![show(t, value)]));
+        }
+        for name in ["store_u8_part", "store_i8_part"] {
+            let body = vec![do_(op(name, [y(t, 0), narrow(t, 0), int(n as i64)]))];
+            cases.push(Case::new(&format!("{name}_{n}"), body));
+        }
+    }
+    for name in ["pack_u8", "pack_i8"] {
+        for (values, value) in [
+            ("wide", wide as fn(&Target, usize) -> Expr),
+            ("narrow", narrow),
+        ] {
+            let parts: Vec<Expr> = (0..t.bytes / t.lanes).map(|i| value(t, i)).collect();
+            let body = vec![do_(op("store_bytes", [y(t, 0), op(name, parts)]))];
+            cases.push(Case::new(&format!("{name}_{values}"), body));
+        }
+    }
+    cases
+}
+
+fn multipliers(t: &Target, vector: usize) -> Expr {
+    op(
+        "load_f32",
+        [at(
+            "small",
+            var("i") * t.lanes as i64 + int((vector * t.lanes) as i64),
+        )],
+    )
+}
+
+fn scaling(t: &Target) -> Vec<Case> {
+    let half = op("splat_f32", [int(0.5f32.to_bits().into())]);
+    let minus = op("splat_f32", [int((-0.013f32).to_bits().into())]);
+    let near = |name: &'static str| op("load_f32", [at(name, var("i") * t.lanes as i64)]);
+    let tie = |name: &'static str| op("load_i32", [at(name, var("i") * t.lanes as i64)]);
+    let select = op("select_f32", [wide(t, 0), minus.clone(), multipliers(t, 0)]);
+    vec![
+        Case::new(
+            "scale_round",
+            vec![show(t, op("scale_round", [wide(t, 0), multipliers(t, 0)]))],
+        ),
+        Case::new(
+            "scale_narrow",
+            vec![show(
+                t,
+                op("scale_round", [narrow(t, 0), multipliers(t, 1)]),
+            )],
+        ),
+        Case::new(
+            "scale_half",
+            vec![show(t, op("scale_round", [narrow(t, 0), half]))],
+        ),
+        Case::new(
+            "scale_tie",
+            vec![show(t, op("scale_round", [tie("tie_a"), near("tie_m")]))],
+        ),
+        Case::new(
+            "select_f32",
+            vec![show(t, op("scale_round", [wide(t, 0), select]))],
+        ),
+        Case::new(
+            "scale_add_round",
+            vec![show(
+                t,
+                op(
+                    "scale_add_round",
+                    [narrow(t, 0), multipliers(t, 0), narrow(t, 1), minus],
+                ),
+            )],
+        ),
+        // Sums next to a tie tell a fused multiply-add from two roundings.
+        Case::new(
+            "scale_add_tie",
+            vec![show(
+                t,
+                op(
+                    "scale_add_round",
+                    [tie("sum_a"), near("sum_ma"), tie("sum_b"), near("sum_mb")],
+                ),
+            )],
+        ),
+    ]
+}
+
+fn bytes(t: &Target) -> Vec<Case> {
+    let load = |offset| op("load_bytes", [x(t, offset)]);
+    let store = |value| do_(op("store_bytes", [y(t, 0), value]));
+    let binary = |name: &'static str| Case::new(name, vec![store(op(name, [load(0), load(1)]))]);
+    let mut cases = vec![
+        Case::new("load_bytes", vec![store(load(0))]),
+        Case::new("splat_byte", vec![store(op("splat_byte", [int(-3)]))]),
+        Case::new("splat_high", vec![store(op("splat_byte", [int(200)]))]),
+        binary("max_u8"),
+        binary("min_u8"),
+        binary("max_i8"),
+        binary("min_i8"),
+        Case::new(
+            "lookup",
+            vec![store(op("lookup", [at("table", int(0)), load(0)]))],
+        ),
+    ];
+    for n in (1..t.bytes).step_by(5) {
+        let loaded = op("load_bytes_part", [x(t, 0), int(n as i64)]);
+        cases.push(Case::new(
+            &format!("load_bytes_part_{n}"),
+            vec![store(loaded)],
+        ));
+        let body = vec![do_(op(
+            "store_bytes_part",
+            [y(t, 0), load(0), int(n as i64)],
+        ))];
+        cases.push(Case::new(&format!("store_bytes_part_{n}"), body));
+    }
+    cases
+}
+
+fn numbers(t: &Target) -> Vec<Case> {
+    let read = |k: usize| {
+        op(
+            "read_i32",
+            [at(
+                "narrow",
+                var("i") * t.lanes as i64 + int((k * t.lanes) as i64),
+            )],
+        )
+    };
+    let byte = |k: usize| op("read_u8", [x(t, k)]);
+    let write = |value| do_(op("write_i32", [z(t), value]));
+    let binary = |name: &'static str| Case::new(name, vec![write(op(name, [read(0), read(1)]))]);
+    let quotient = op(
+        "div",
+        [
+            op("mul", [byte(0), int(1000)]),
+            op("max", [byte(1), int(1)]),
+        ],
+    );
+    let gathered = op("read_u8", [at("table", op("index", [byte(0)]))]);
+    vec![
+        Case::new("read_u8", vec![write(byte(0))]),
+        Case::new("read_i8", vec![write(op("read_i8", [x(t, 0)]))]),
+        Case::new(
+            "write_byte",
+            vec![do_(op("write_byte", [y(t, 0), op("read_i8", [x(t, 0)])]))],
+        ),
+        binary("add"),
+        binary("sub"),
+        binary("mul"),
+        binary("max"),
+        binary("min"),
+        Case::new("div", vec![write(quotient)]),
+        Case::new("index", vec![write(gathered)]),
+        Case::new(
+            "select_less",
+            vec![write(op(
+                "select_less",
+                [read(0), read(1), byte(0), int(-1)],
+            ))],
+        ),
+    ]
+}
+
+fn products(t: &Target) -> Vec<Case> {
+    let mut cases = vec![];
+    let weights = |name: &str, len: usize, keep: &dyn Fn(usize) -> bool| {
+        // Signs and sizes vary, the extremes ±127 prevail.
+        let value =
+            |i: usize| [127, -127, 127, -127, 64, -3, 127, -128 + 1][i * 7 % 8 ^ i % 3] as i8;
+        Constant {
+            name: name.into(),
+            elem: Scalar::I8,
+            bytes: (0..len)
+                .map(|i| if keep(i) { value(i) as u8 } else { 0 })
+                .collect(),
+        }
+    };
+    let sum = |name: &'static str, a: Expr, w: &str| {
+        let load = if name == "dot" {
+            "load_b"
+        } else {
+            "tap_weights"
+        };
+        show(t, op(name, [narrow(t, 0), a, op(load, [at(w, int(0))])]))
+    };
+    let (k, lanes, taps) = (t.dot.k, t.dot.lanes, t.depthwise.taps);
+    for sign in ["u8", "i8"] {
+        let load: &'static str = if sign == "u8" {
+            "load_a_u8"
+        } else {
+            "load_a_i8"
+        };
+        let name = format!("weights_{sign}");
+        let body = vec![sum(
+            "dot",
+            op(load, [at("x", var("i") * t.bytes as i64)]),
+            &name,
+        )];
+        cases.push(Case::new(load, body).with(weights(&name, lanes * k, &|_| true)));
+        for n in 1..k {
+            let part: &'static str = if sign == "u8" {
+                "load_a_u8_part"
+            } else {
+                "load_a_i8_part"
+            };
+            let name = format!("weights_{sign}_{n}");
+            let body = vec![sum("dot", op(part, [x(t, 0), int(n as i64)]), &name)];
+            let keep = move |i: usize| i % k < n;
+            cases.push(Case::new(&format!("{part}_{n}"), body).with(weights(
+                &name,
+                lanes * k,
+                &keep,
+            )));
+        }
+        let load: &'static str = if sign == "u8" { "taps_u8" } else { "taps_i8" };
+        let name = format!("tap_weights_{sign}");
+        let constant = || weights(&name, t.lanes * taps, &|_| true);
+        let addresses: Vec<Expr> = (0..taps).map(|tap| x(t, tap)).collect();
+        let body = vec![sum("dot_taps", op(load, addresses.clone()), &name)];
+        cases.push(Case::new(load, body).with(constant()));
+        for n in 1..t.lanes {
+            let part: &'static str = if sign == "u8" {
+                "taps_u8_part"
+            } else {
+                "taps_i8_part"
+            };
+            let args = [addresses.clone(), vec![int(n as i64)]].concat();
+            cases.push(Case::new(
+                &format!("{part}_{n}"),
+                vec![sum("dot_taps", op(part, args), &name)],
+            ));
+        }
+    }
+    cases
+}
+
+/// Numbers that look random and are the same everywhere (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 16
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn real(&mut self) -> f32 {
+        (self.below(1 << 24) as f32 + 1.0) / (1 << 24) as f32
+    }
+}
+
+impl Numbers {
+    pub(crate) fn new(target: &Target) -> Numbers {
+        let random = &mut Random(0x9e37_79b9_7f4a_7c15);
+        let extremes = [0u8, 255, 128, 127, 1];
+        let bytes = (0..(ROUNDS + 8) * target.bytes).map(|_| match random.below(3) {
+            0 => extremes[random.below(5) as usize],
+            _ => random.next() as u8,
+        });
+        let bytes = bytes.collect();
+        let many = (ROUNDS + 8) * target.lanes.max(1) * (target.bytes / target.lanes).max(1);
+        let words = (0..many).map(|_| match random.below(8) {
+            0 => i32::MIN,
+            1 => i32::MAX,
+            _ => (random.next() as i32) >> random.below(31),
+        });
+        let words = words.collect();
+        let narrow: Vec<i32> = (0..many)
+            .map(|_| random.below(1 << 16) as i32 - (1 << 15))
+            .collect();
+        let small: Vec<u32> = (0..many)
+            .map(|_| (random.real() * 0.5f32.powi(random.below(20) as i32)).to_bits())
+            .collect();
+        let table = (0..256).map(|_| random.next() as u8).collect();
+        let mut constants = vec![
+            constant("narrow", Scalar::I32, narrow.iter().map(|x| *x as u32)),
+            constant("small", Scalar::F32, small.into_iter()),
+            Constant {
+                name: "table".into(),
+                elem: Scalar::U8,
+                bytes: table,
+            },
+        ];
+        constants.extend(ties(random, ROUNDS * target.lanes));
+        Numbers {
+            bytes,
+            words,
+            constants,
+        }
+    }
+}
+
+fn constant(name: &str, elem: Scalar, words: impl Iterator<Item = u32>) -> Constant {
+    Constant {
+        name: name.into(),
+        elem,
+        bytes: words.flat_map(u32::to_le_bytes).collect(),
+    }
+}
+
+/// Products and sums that lie beside the middle of two integers.
+fn ties(random: &mut Random, len: usize) -> Vec<Constant> {
+    let nudged = |m: f64, random: &mut Random| {
+        let bits = (m as f32).to_bits() as i32 + random.below(3) as i32 - 1;
+        bits as u32
+    };
+    let (mut a, mut m) = (vec![], vec![]);
+    let (mut sum_a, mut sum_ma, mut sum_b, mut sum_mb) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..len {
+        let x = 1 + random.below(1 << 28) as i32;
+        let tie = random.below(300) as f64 + 0.5;
+        a.push(x as u32);
+        m.push(nudged(tie / f64::from(x), random));
+        let (x, y) = (
+            1 + random.below(1 << 20) as i32,
+            1 + random.below(1 << 20) as i32,
+        );
+        let mx = random.real() * 0.001;
+        let rest = random.below(300) as f64 + 0.5 - f64::from(x) * f64::from(mx);
+        sum_a.push(x as u32);
+        sum_ma.push(mx.to_bits());
+        sum_b.push(y as u32);
+        sum_mb.push(nudged(rest / f64::from(y), random));
+    }
+    vec![
+        constant("tie_a", Scalar::I32, a.into_iter()),
+        constant("tie_m", Scalar::F32, m.into_iter()),
+        constant("sum_a", Scalar::I32, sum_a.into_iter()),
+        constant("sum_ma", Scalar::F32, sum_ma.into_iter()),
+        constant("sum_b", Scalar::I32, sum_b.into_iter()),
+        constant("sum_mb", Scalar::F32, sum_mb.into_iter()),
+    ]
+}

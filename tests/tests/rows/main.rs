@@ -1,0 +1,146 @@
+//! Each row of each target, in each language and under each compiler, gives what the operation means.
+//!
+//! One program a target holds a kernel for each operation; the interpreter says what it computes.
+
+mod cases;
+mod compiled;
+
+use qcc_compiler::backend::{self, Header};
+use qcc_compiler::ir::{Elem, IntType, Type};
+use qcc_compiler::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
+use qcc_compiler::target::{self, Target};
+
+use cases::{Case, Numbers};
+
+/// How often a case's body runs, each time on other numbers.
+const ROUNDS: usize = 64;
+
+#[test]
+fn rows_do_what_operations_mean() {
+    let header = Header {
+        model: "rows".into(),
+        version: "test".into(),
+        ..Header::default()
+    };
+    for name in target::names() {
+        let target = Target::load(name).unwrap();
+        let numbers = Numbers::new(&target);
+        let cases = cases::all(&target);
+        let untested: Vec<&str> = target
+            .operations()
+            .filter(|op| !cases.iter().any(|c| c.covers(op)))
+            .collect();
+        assert!(
+            untested.is_empty(),
+            "{name}: rows without a case: {untested:?}"
+        );
+        let program = program(&target, &cases, &numbers);
+        let inputs = vec![numbers.bytes.clone(), le(&numbers.words)];
+        let expected = interp::run(&program, &target, &inputs);
+        let c = backend::c::print(&program, &target, &header);
+        let rust = backend::rust::print(&program, &target, &header);
+        for (compiler, found) in compiled::outputs(&program, &target, &c, &rust, &inputs) {
+            compare(&cases, &target, &compiler, &expected, &found);
+        }
+    }
+}
+
+fn compare(
+    cases: &[Case],
+    target: &Target,
+    compiler: &str,
+    expected: &[Vec<u8>],
+    found: &[Vec<u8>],
+) {
+    let (bytes, words) = sizes(target);
+    let mut wrong = vec![];
+    for (i, case) in cases.iter().enumerate() {
+        let region = |out: &[Vec<u8>]| {
+            let words = out[1][4 * i * words..][..4 * words].to_vec();
+            [out[0][i * bytes..][..bytes].to_vec(), words]
+        };
+        if region(expected) != region(found) {
+            wrong.push(case.name.clone());
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} with {compiler}: {wrong:?}",
+        target.name
+    );
+}
+
+/// Elements of a case's region in the output of bytes and in that of words.
+fn sizes(target: &Target) -> (usize, usize) {
+    (ROUNDS * target.bytes, ROUNDS * target.lanes)
+}
+
+fn program(target: &Target, cases: &[Case], numbers: &Numbers) -> Program {
+    let port = |name: &str, len: usize, scalar: Scalar, int: IntType| Port {
+        name: name.into(),
+        ty: Type {
+            shape: vec![len],
+            elem: Elem::Int(int),
+        },
+        scalar,
+    };
+    let (bytes, words) = sizes(target);
+    let mut constants = numbers.constants.clone();
+    constants.extend(cases.iter().flat_map(|c| c.constants.iter().cloned()));
+    let kernel = |case: &Case| {
+        let body = case.kernel_body(target);
+        let read = |name: &str| body.iter().any(|s| cases::uses(s, name));
+        let names = constants.iter().map(|c: &Constant| c.name.clone());
+        Kernel {
+            name: format!("case_{}", case.name),
+            comment: vec![case.name.clone()],
+            buffers: cases::buffers()
+                .into_iter()
+                .filter(|b| read(&b.name))
+                .collect(),
+            constants: names.filter(|name| read(name)).collect(),
+            body,
+        }
+    };
+    let kernels: Vec<Kernel> = cases.iter().map(kernel).collect();
+    let call = |i: usize| Call {
+        layer: cases[i].name.clone(),
+        kernel: i,
+        args: kernels[i]
+            .buffers
+            .iter()
+            .map(|b| slot(&b.name, i * bytes, i * words))
+            .collect(),
+        macs: 0,
+    };
+    let calls = (0..kernels.len()).map(call).collect();
+    Program {
+        name: "rows".into(),
+        inputs: vec![
+            port("bytes", numbers.bytes.len(), Scalar::U8, IntType::U8),
+            port("words", numbers.words.len(), Scalar::I32, IntType::I32),
+        ],
+        outputs: vec![
+            port("bytes", cases.len() * bytes, Scalar::U8, IntType::U8),
+            port("words", cases.len() * words, Scalar::I32, IntType::I32),
+        ],
+        arena_bytes: 0,
+        align: target.align,
+        calls,
+        kernels,
+        constants,
+    }
+}
+
+fn slot(buffer: &str, byte: usize, word: usize) -> Slot {
+    match buffer {
+        "x" => Slot::Input(0, 0),
+        "w" => Slot::Input(1, 0),
+        "y" => Slot::Output(0, byte),
+        _ => Slot::Output(1, word),
+    }
+}
+
+fn le(words: &[i32]) -> Vec<u8> {
+    words.iter().flat_map(|w| w.to_le_bytes()).collect()
+}
