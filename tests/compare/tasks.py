@@ -1,6 +1,6 @@
 """What each network is measured on: its inputs, which samples calibrate it, and its metric.
 
-The digit recogniser is always there; the other networks are looked for in $QCC_MODELS, or in `../shared/models` beside
+The networks of the repository are always there; others are looked for in $QCC_MODELS, or in `../shared/models` beside
 the repository, and are left out when they are not found.
 A task's inputs hold one array an input of the network, the first axis being the sample.
 A metric takes the outputs for some of the samples, the first axis being the sample again, and is better when higher.
@@ -97,6 +97,19 @@ def digits():
     count = len(calibration["image"])
     labels = np.concatenate([np.full(count, -1), test["labels"]])
     return Samples({"image": images}, np.arange(count), np.arange(count, len(images)), top1(labels))
+
+
+def restored_digits():
+    """Peak signal to noise of digits that were noisy, in decibels."""
+    calibration, test = np.load(OWN / "restore.npz"), np.load(OWN / "restore-test.npz")
+    noisy = np.concatenate([calibration["noisy"], test["noisy"]]).astype(np.float32)
+    count = len(calibration["noisy"])
+
+    def metric(outputs, indices):
+        wanted = test["clean"][indices - count] / np.float32(16)
+        return float(10 * np.log10(1 / np.mean((outputs[0].reshape(wanted.shape) - wanted) ** 2)))
+
+    return Samples({"noisy": noisy}, np.arange(count), np.arange(count, len(noisy)), metric)
 
 
 def images(name, file, pixels, layout="NCHW"):
@@ -261,7 +274,9 @@ def available(words=()):
     for task in TASKS:
         if words and not any(word in task.name for word in words):
             continue
-        if task.quantized and task.quantized.exists() and not task.model.exists():
+        if task.quantized and not task.quantized.exists():
+            continue
+        if task.quantized and not task.model.exists():
             tool = SHARED / "tools" / "qdq2float.py"
             subprocess.run([sys.executable, tool, task.quantized, task.model], check=True)
         if task.model.exists():
@@ -271,6 +286,7 @@ def available(words=()):
 CIFAR, KWS = "cifar10_exact.npz", "kws_mlperf.npz"
 TASKS = [
     Task("digits", OWN / "digits.onnx", "top-1", digits),
+    Task("restore", OWN / "restore.onnx", "PSNR dB", restored_digits),
     shared("mlperf_ic_resnet8_f32.onnx", lambda: images("input_1", CIFAR, "raw")),
     shared("mlperf_ic_resnet8_keras_nhwc.onnx", lambda: images("input_1", CIFAR, "raw", "NHWC")),
     shared("resnet20_cifar_bn_ts11.onnx", lambda: images("input", CIFAR, "imagenet")),

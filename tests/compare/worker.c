@@ -22,12 +22,12 @@ static int compare(const void *a, const void *b) {
 }
 
 int main(void) {
-    unsigned char *input = malloc(INPUT_BYTES), *output = malloc(OUTPUT_BYTES);
+    unsigned char *input = malloc(NETWORK_INPUT_SIZE), *output = malloc(NETWORK_OUTPUT_SIZE);
     void *arena = aligned_alloc(64, (NETWORK_ARENA_BYTES + 64) / 64 * 64);
     double seconds;
     if (!input || !output || !arena)
         return 1;
-    for (size_t i = 0; i < INPUT_BYTES; i++)
+    for (size_t i = 0; i < NETWORK_INPUT_SIZE; i++)
         input[i] = (unsigned char)rand();
     while (scanf("%lf", &seconds) == 1) {
         size_t count = 0;

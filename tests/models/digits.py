@@ -17,6 +17,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 
+import adam
+
 SEED = 1
 EPOCHS = 120
 BATCH = 64
@@ -105,18 +107,10 @@ def loss(weights, running, x, y):
 
 
 @jax.jit
-def step(state, x, y, rate):
-    """One step of Adam."""
-    weights, running, first, second, count = state
+def step(weights, running, state, x, y, rate):
     gradient, running = jax.grad(loss, has_aux=True)(weights, running, x, y)
-    count += 1
-    first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
-    second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradient)
-    correction = jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
-    weights = jax.tree.map(
-        lambda w, m, v: w - rate * correction * m / (jnp.sqrt(v) + 1e-8), weights, first, second
-    )
-    return weights, running, first, second, count
+    weights, state = adam.step(weights, gradient, state, rate)
+    return weights, running, state
 
 
 def shifted(x, order):
@@ -128,16 +122,15 @@ def shifted(x, order):
 
 def train(x, y):
     weights, running = initial(jax.random.key(SEED))
-    zeros = jax.tree.map(jnp.zeros_like, weights)
-    state = (weights, running, zeros, zeros, 0)
+    state = adam.start(weights)
     order = np.random.default_rng(SEED)
     for epoch in range(EPOCHS):
         rate = 0.004 * 0.5 * (1 + np.cos(np.pi * epoch / EPOCHS))
         shuffled = order.permutation(len(x))
         for start in range(0, len(x) - BATCH + 1, BATCH):
             batch = shuffled[start : start + BATCH]
-            state = step(state, shifted(x[batch], order), y[batch], rate)
-    return state[0], state[1]
+            weights, running, state = step(weights, running, state, shifted(x[batch], order), y[batch], rate)
+    return weights, running
 
 
 def export(weights, running):

@@ -1,1 +1,3 @@
 //! What needs a compiler, an emulator or a model.
+
+pub mod graph;

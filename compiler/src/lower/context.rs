@@ -258,7 +258,9 @@ impl<'a> Lowering<'a> {
         let (from, strides) = self.strided(id);
         let inside = corner.plus(padded.offset);
         self.copy(scalar, shape, (from, &strides), (inside, &padded.strides));
-        self.fill_halo(corner.region, fill);
+        if pads != Pads::default() {
+            self.fill_halo(corner.region, fill);
+        }
         (corner, padded.strides)
     }
 

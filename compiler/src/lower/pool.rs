@@ -7,7 +7,7 @@ use crate::kernel::Scalar;
 use crate::kernels::pool::{Mean, Windows};
 use crate::kernels::resize::{Bilinear, Taps};
 use crate::lower::elementwise::{prove_fits, reach};
-use crate::lower::{Lowering, Needs, movement};
+use crate::lower::{Lowering, Needs, movement, product};
 use crate::ops::{Nearest, Pads, Pool, PoolKind, Resize, ResizeMode};
 
 /// What a pool asks of the memory of its operand.
@@ -44,8 +44,8 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
         PoolKind::Max => from.low,
         PoolKind::Average { .. } => cx.quant(x).1,
     };
-    let (x_place, x_view) = cx.padded_view_with(x, pads(op, cx.shape(x)), fill);
-    let (y_place, y_view) = cx.view(y);
+    let (x_place, x_view) = product::image_with(cx, x, pads(op, cx.shape(x)), fill);
+    let (y_place, y_view) = product::result(cx, y);
     let windows = Windows {
         x: x_view,
         y: y_view,
@@ -78,6 +78,7 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
         op.strides
     )];
     cx.call(kernel, &[x_place, y_place], 0);
+    product::deliver(cx, y, y_place);
     Ok(())
 }
 
@@ -124,7 +125,8 @@ fn linear(cx: &mut Lowering, node: &Node, op: &Resize) -> Result<()> {
     let (from, to) = (cx.params(x), cx.params(y));
     let factor = (s_x / s_y) * (1.0 / 4_194_304.0);
     prove_fits(reach(from) * f64::from(s_x / s_y))?;
-    let ((x_place, x_view), (y_place, y_view)) = (cx.view(x), cx.view(y));
+    let (x_place, x_view) = product::image(cx, x, Pads::default());
+    let (y_place, y_view) = product::result(cx, y);
     let taps = [0, 1].map(|axis| {
         let extent = cx.shape(x)[2 + axis];
         taps(cx, op, axis, (extent, x_view.strides[1 + axis]))
@@ -142,6 +144,7 @@ fn linear(cx: &mut Lowering, node: &Node, op: &Resize) -> Result<()> {
     let mut kernel = bilinear.kernel(&name, cx.target);
     kernel.comment = vec![format!("{:?} to {:?}, bilinear.", cx.shape(x), cx.shape(y))];
     cx.call(kernel, &[x_place, y_place], 0);
+    product::deliver(cx, y, y_place);
     Ok(())
 }
 

@@ -76,12 +76,17 @@ pub(super) fn residual(cx: &mut Lowering, node: &Node, id: TensorId) -> (Place, 
 
 /// An image with a halo, channels last and without gaps between them; copied only if it does not lie so.
 pub(super) fn image(cx: &mut Lowering, id: TensorId, pads: Pads) -> (Place, View) {
+    let (_, zero_point) = cx.quant(id);
+    image_with(cx, id, pads, zero_point)
+}
+
+/// [`image`] with another integer than the zero point in the halo.
+pub(super) fn image_with(cx: &mut Lowering, id: TensorId, pads: Pads, fill: i32) -> (Place, View) {
     let (_, strides) = cx.strided(id);
     if cx.channels_last(id) && (strides[1] == 1 || cx.shape(id)[1] == 1) {
-        return cx.padded_view(id, pads);
+        return cx.padded_view_with(id, pads, fill);
     }
-    let (_, zero_point) = cx.quant(id);
-    let (place, strides) = cx.padded_copy(id, pads, zero_point);
+    let (place, strides) = cx.padded_copy(id, pads, fill);
     let [n, c, h, w] = four(cx.shape(id));
     let [top, side] = [pads.top + pads.bottom, pads.left + pads.right];
     (place, channels_last([n, c, h + top, w + side], &strides))

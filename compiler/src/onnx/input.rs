@@ -70,7 +70,8 @@ fn dims(shape: &TensorShapeProto) -> Result<Vec<Dim>> {
         // Some exporters write −1 for an extent that is open.
         Some(Extent::DimValue(-1)) | None => Ok(Dim::Missing),
         Some(Extent::DimValue(extent)) => bail!("its shape has the extent {extent}"),
-        Some(Extent::DimParam(name)) if name.is_empty() => Ok(Dim::Missing),
+        // `?` names every open extent of some exporters' files, equal or not.
+        Some(Extent::DimParam(name)) if matches!(name.as_str(), "" | "?") => Ok(Dim::Missing),
         Some(Extent::DimParam(name)) => Ok(Dim::Named(name.clone())),
     };
     shape.dim.iter().map(|d| dim(d.value.as_ref())).collect()

@@ -1,1 +1,4 @@
 //! Model to model. `PIPELINE` is one list.
+
+pub mod calibrate;
+pub mod quantize;

@@ -1,0 +1,202 @@
+//! Small quantized models made by hand, and the comparison of what they become with what they mean.
+
+use qcc_compiler::integer;
+use qcc_compiler::ir::{
+    Array, Data, Elem, IntType, Model, Node, QuantParams, TensorId, Type, verify,
+};
+use qcc_compiler::kernel::interp;
+use qcc_compiler::lower::{self, Options};
+use qcc_compiler::ops::Op;
+use qcc_compiler::target::{self, Target};
+
+/// Numbers that repeat for a seed (SplitMix64, shortened).
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed ^ (mixed >> 29)
+    }
+
+    /// A number between limits, both included.
+    pub fn within(&mut self, low: i32, high: i32) -> i32 {
+        low + (self.bits() % (high - low + 1) as u64) as i32
+    }
+
+    /// An index below `count`.
+    pub fn below(&mut self, count: usize) -> usize {
+        (self.bits() % count as u64) as usize
+    }
+}
+
+/// A quantized model under construction.
+pub struct Graph {
+    /// Nodes so far.
+    pub model: Model,
+    /// Draws parameters and constants.
+    pub random: Random,
+}
+
+impl Graph {
+    /// A model without nodes.
+    pub fn new(seed: u64) -> Graph {
+        Graph {
+            model: Model::new("graph"),
+            random: Random(seed),
+        }
+    }
+
+    /// Parameters of an activation: u8 or i8, any zero point.
+    pub fn params(&mut self) -> QuantParams {
+        let int = [IntType::U8, IntType::I8][self.random.below(2)];
+        let zero_point = self.random.within(int.min() as i32, int.max() as i32);
+        let scale = self.random.within(1, 100) as f32 * 1e-3;
+        QuantParams::per_tensor(int, scale, zero_point)
+    }
+
+    /// The parameters that a tensor has.
+    pub fn params_of(&self, id: TensorId) -> QuantParams {
+        match &self.model[id].ty.elem {
+            Elem::Quantized(params) => params.clone(),
+            other => panic!("not quantized: {other:?}"),
+        }
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, id: TensorId) -> Vec<usize> {
+        self.model[id].ty.shape.clone()
+    }
+
+    /// An input of the model.
+    pub fn input(&mut self, shape: &[usize], params: QuantParams) -> TensorId {
+        let id = self.model.add_tensor("x", typed(shape, params), None);
+        self.model.inputs.push(id);
+        id
+    }
+
+    /// A constant activation.
+    pub fn constant(&mut self, shape: &[usize], params: QuantParams) -> TensorId {
+        let count = shape.iter().product::<usize>();
+        let data = (0..count).map(|_| self.random.within(params.low, params.high));
+        let value = Array::i32(shape, data.collect());
+        self.model
+            .add_tensor("c", typed(shape, params), Some(value))
+    }
+
+    /// Weights of a convolution or matrix product, with a scale for each index along `axis`.
+    pub fn weights(&mut self, shape: &[usize], axis: usize) -> TensorId {
+        let scales = (0..shape[axis]).map(|_| self.random.within(1, 100) as f32 * 2e-5);
+        let params = QuantParams::symmetric_per_channel(IntType::I8, axis, scales.collect());
+        self.constant(shape, params)
+    }
+
+    /// A constant of reals.
+    pub fn reals(&mut self, shape: &[usize], low: f32, high: f32) -> TensorId {
+        let count = shape.iter().product::<usize>();
+        let step = (high - low) / 1000.0;
+        let data = (0..count).map(|_| low + self.random.within(0, 1000) as f32 * step);
+        let value = Array::f32(shape, data.collect());
+        self.model.add_tensor("r", Type::float(shape), Some(value))
+    }
+
+    /// A node whose result has these parameters.
+    pub fn node(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[TensorId],
+        params: QuantParams,
+    ) -> TensorId {
+        self.node_of(op, operands, Elem::Quantized(params))
+    }
+
+    /// A node whose result has these elements.
+    pub fn node_of(&mut self, op: impl Into<Op>, operands: &[TensorId], elem: Elem) -> TensorId {
+        let op = op.into();
+        // Operators infer shapes of reals; quantization does not change them.
+        let types: Vec<Type> = operands
+            .iter()
+            .map(|id| self.model[*id].ty.clone())
+            .collect();
+        let operand_types: Vec<_> = types.iter().map(Some).collect();
+        let shape = op.infer(&operand_types).expect("the case is valid").shape;
+        let output = self.model.add_tensor("t", Type { shape, elem }, None);
+        self.model.nodes.push(Node {
+            name: self.model[output].name.clone(),
+            op,
+            inputs: operands.iter().map(|id| Some(*id)).collect(),
+            output,
+        });
+        output
+    }
+
+    /// The model with these outputs.
+    pub fn finish(mut self, outputs: &[TensorId]) -> Model {
+        self.model.outputs = outputs.to_vec();
+        self.model.remove_dead();
+        verify(&self.model).expect("the case is valid");
+        self.model
+    }
+}
+
+fn typed(shape: &[usize], params: QuantParams) -> Type {
+    Type {
+        shape: shape.to_vec(),
+        elem: Elem::Quantized(params),
+    }
+}
+
+/// Inputs of a model: the largest integers, the smallest, then random ones.
+pub fn samples(model: &Model, seed: u64, count: usize) -> Vec<Vec<Array>> {
+    let mut random = Random(seed);
+    let mut sample = |kind: usize| -> Vec<Array> {
+        let one = |id: &TensorId| {
+            let ty = &model[*id].ty;
+            let Elem::Quantized(params) = &ty.elem else {
+                panic!("inputs are quantized")
+            };
+            let draw = |_| match kind {
+                0 => params.high,
+                1 => params.low,
+                _ => random.within(params.low, params.high),
+            };
+            Array::i32(ty.shape.clone(), (0..ty.len()).map(draw).collect())
+        };
+        model.inputs.iter().map(one).collect()
+    };
+    (0..count).map(&mut sample).collect()
+}
+
+/// An array in a port's memory.
+pub fn bytes(array: &Array) -> Vec<u8> {
+    match &array.data {
+        Data::I32(v) => v.iter().map(|v| *v as u8).collect(),
+        Data::I64(v) => v.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect(),
+        Data::F32(_) => panic!("a port holds integers"),
+    }
+}
+
+/// Checks that the lowered model computes what the evaluator does, bit for bit, on every machine;
+/// the error names the machine.
+pub fn check(model: &Model, seed: u64, samples_each: usize) -> Result<(), String> {
+    let samples = samples(model, seed, samples_each);
+    let mut expected = vec![];
+    for inputs in &samples {
+        let outputs = integer::run(model, inputs).map_err(|e| e.to_string())?;
+        expected.push(outputs.iter().map(bytes).collect::<Vec<_>>());
+    }
+    for name in target::names() {
+        let target = Target::load(name).map_err(|e| e.to_string())?;
+        let program = lower::lower(model, &target, &Options::default());
+        let program = program.map_err(|e| e.to_string())?;
+        for (inputs, expected) in samples.iter().zip(&expected) {
+            let inputs: Vec<_> = inputs.iter().map(bytes).collect();
+            let found = interp::run(&program, &target, &inputs);
+            if found != *expected {
+                return Err(format!("{name}: {found:?} instead of {expected:?}"));
+            }
+        }
+    }
+    Ok(())
+}
