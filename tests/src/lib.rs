@@ -1,3 +1,4 @@
 //! What needs a compiler, an emulator or a model.
 
+pub mod file;
 pub mod graph;

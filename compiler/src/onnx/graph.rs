@@ -25,7 +25,7 @@ pub(super) fn import(
 ) -> Result<Model> {
     let mut importer = Importer::new(std::mem::take(&mut graph.name));
     check_definitions(&graph)?;
-    let labels: Vec<String> = graph.node.iter().map(|node| label(node)).collect();
+    let labels: Vec<String> = graph.node.iter().map(label).collect();
     let order = order::topological(&graph.node, &labels)?;
     let live = live(&graph, &order);
     let order: Vec<usize> = order.into_iter().filter(|index| live[*index]).collect();

@@ -145,12 +145,7 @@ impl<'a> Dims<'a> {
                 names.join(", ")
             }
         };
-        for name in self
-            .options
-            .dims
-            .keys()
-            .filter(|name| !keys.contains(*name))
-        {
+        if let Some(name) = self.options.dims.keys().find(|name| !keys.contains(*name)) {
             let known = keys.iter().map(String::as_str).collect();
             bail!("no input has a dimension `{name}`"; hint: "its dimensions are: {}", list(known));
         }
@@ -193,10 +188,10 @@ impl<'a> Dims<'a> {
 
 /// A bound value must be one that the input can take.
 fn fits(array: &Array, ty: &Type) -> Result<()> {
-    let kind = match (&array.data, &ty.elem) {
-        (Data::F32(_), Elem::Float) | (Data::I64(_), Elem::Int(_) | Elem::Bool) => true,
-        _ => false,
-    };
+    let kind = matches!(
+        (&array.data, &ty.elem),
+        (Data::F32(_), Elem::Float) | (Data::I64(_), Elem::Int(_) | Elem::Bool)
+    );
     if !kind || array.shape != ty.shape {
         bail!(
             "its value has shape {:?}, the model takes {} of shape {:?}",
