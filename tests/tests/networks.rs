@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use qcc_compiler::ir::{Clamp, Model, QuantParams, TensorId};
 use qcc_compiler::ops::{
-    Binary, BinaryFunction, Concat, Conv, Function, MatMul, Nearest, Op, Pad, PadMode, Pads, Pool,
-    PoolKind, Reshape, Resize, ResizeMode, Slice, Softmax, Transpose, Unary,
+    Binary, BinaryFunction, Concat, Conv, Function, MatMul, Nearest, Op, PRelu, Pad, PadMode, Pads,
+    Pool, PoolKind, Reshape, Resize, ResizeMode, Slice, Softmax, Transpose, Unary,
 };
 use qcc_tests::graph::{Graph, check};
 
@@ -89,6 +89,13 @@ impl Network {
                 );
             }
             11 => self.resize(x, &shape, same),
+            12 if self.graph.random.below(2) == 0 => {
+                let slope = self
+                    .graph
+                    .reals(&[shape[shape.len().min(4) - 1], 1, 1], -1.0, 1.0);
+                let params = self.graph.params();
+                self.add(PRelu, &[x, slope], params);
+            }
             12 => {
                 let axis = self.graph.random.below(shape.len());
                 let params = QuantParams::per_tensor(same.int, 1.0 / 256.0, same.int.min() as i32);

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ir::{Data, Elem, Model, QuantParams, TensorId};
-use crate::kernel::{Call, Constant, Kernel, Program, Scalar, Slot};
+use crate::kernel::{Constant, Kernel, Scalar};
 use crate::kernels::View;
 use crate::kernels::copy::{self, Frame};
+use crate::lower::assemble::identifier;
 use crate::lower::layout;
-use crate::lower::memory::{self, Lifetime, Memory, Place, Region, SLACK};
+use crate::lower::memory::{Memory, Place, Region};
 use crate::lower::plan::{self, Home, Plan};
-use crate::lower::{Options, ports};
 use crate::ops::Pads;
 use crate::target::Target;
 
@@ -19,22 +19,22 @@ pub struct Lowering<'a> {
     pub model: &'a Model,
     /// For which machine.
     pub target: &'a Target,
-    plan: Plan,
+    pub(super) plan: Plan,
     /// By region, what its halo holds at this point of the program.
     halos: BTreeMap<usize, i32>,
     layer: String,
     names: BTreeSet<String>,
-    kernels: Vec<Kernel>,
-    constants: Vec<Constant>,
-    calls: Vec<PlacedCall>,
+    pub(super) kernels: Vec<Kernel>,
+    pub(super) constants: Vec<Constant>,
+    pub(super) calls: Vec<PlacedCall>,
 }
 
 /// A call before addresses are known.
-struct PlacedCall {
-    layer: String,
-    kernel: usize,
-    args: Vec<Place>,
-    macs: u64,
+pub(super) struct PlacedCall {
+    pub(super) layer: String,
+    pub(super) kernel: usize,
+    pub(super) args: Vec<Place>,
+    pub(super) macs: u64,
 }
 
 impl<'a> Lowering<'a> {
@@ -285,70 +285,6 @@ impl<'a> Lowering<'a> {
         )];
         self.call(kernel, &[Place { region, offset: 0 }], 0);
     }
-
-    /// The program: places become addresses.
-    pub(crate) fn finish(self, options: &Options) -> Program {
-        let align = self.target.align;
-        let (offsets, arena_bytes) = self.addresses(align);
-        let inputs = self.model.inputs.len();
-        let slot = |place: &Place, scalar: Scalar| match self.plan.regions[place.region].memory {
-            Memory::Arena => Slot::Arena(offsets[place.region] + place.offset * scalar.bytes()),
-            Memory::Input(_) => Slot::Input(place.region, place.offset),
-            Memory::Output(_) => Slot::Output(place.region - inputs, place.offset),
-        };
-        let calls = self.calls.iter().map(|call| {
-            let buffers = &self.kernels[call.kernel].buffers;
-            let args = call.args.iter().zip(buffers);
-            Call {
-                layer: call.layer.clone(),
-                kernel: call.kernel,
-                args: args
-                    .map(|(place, buffer)| slot(place, buffer.elem))
-                    .collect(),
-                macs: call.macs,
-            }
-        });
-        Program {
-            name: identifier(&self.model.name),
-            inputs: ports::inputs(self.model, options),
-            outputs: ports::outputs(self.model),
-            arena_bytes,
-            align,
-            calls: calls.collect(),
-            kernels: self.kernels,
-            constants: self.constants,
-        }
-    }
-
-    /// Offsets of the arena's regions, and its size.
-    fn addresses(&self, align: usize) -> (Vec<usize>, usize) {
-        let mut used = BTreeMap::new();
-        for (time, call) in self.calls.iter().enumerate() {
-            for place in &call.args {
-                let region = &self.plan.regions[place.region];
-                if region.memory == Memory::Arena {
-                    let life = used.entry(place.region).or_insert(Lifetime {
-                        first: time,
-                        last: time,
-                        bytes: region.bytes,
-                    });
-                    life.last = time;
-                }
-            }
-        }
-        let lifetimes: Vec<_> = used.values().copied().collect();
-        let (places, bytes) = memory::allocate(&lifetimes, align);
-        let mut offsets = vec![0; self.plan.regions.len()];
-        for (region, offset) in used.keys().zip(places) {
-            offsets[*region] = offset;
-        }
-        let arena_bytes = if used.is_empty() {
-            0
-        } else {
-            (bytes + SLACK).next_multiple_of(align)
-        };
-        (offsets, arena_bytes)
-    }
 }
 
 /// The frame of an image `[N, C, H, W]` in channels-last memory.
@@ -380,23 +316,5 @@ fn view(shape: &[usize], strides: &[usize], channels_last: bool) -> View {
     View {
         extent: extent.try_into().expect("four axes"),
         strides: steps.try_into().expect("four axes"),
-    }
-}
-
-/// A name of the model as an identifier of C and Rust: letters, digits and single underscores.
-pub(crate) fn identifier(name: &str) -> String {
-    let mut id = String::new();
-    for c in name.chars() {
-        if c.is_ascii_alphanumeric() {
-            id.push(c);
-        } else if !id.is_empty() && !id.ends_with('_') {
-            id.push('_');
-        }
-    }
-    let id = id.trim_end_matches('_');
-    match id.chars().next() {
-        None => "model".to_string(),
-        Some(c) if c.is_ascii_digit() => format!("n{id}"),
-        Some(_) => id.to_string(),
     }
 }

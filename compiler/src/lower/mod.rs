@@ -9,10 +9,12 @@
 //!
 //! [`Lowering`] is what a family's file works with.
 
+mod assemble;
 mod context;
 mod conv;
 mod elementwise;
 mod layout;
+mod links;
 mod matmul;
 mod memory;
 mod movement;
@@ -22,6 +24,7 @@ mod pool;
 mod ports;
 mod product;
 mod reduce;
+mod share;
 mod sources;
 #[cfg(test)]
 mod tests;
