@@ -15,43 +15,43 @@ pub fn run_with(
     observe: &mut dyn FnMut(TensorId, &Array),
 ) -> Result<Vec<Array>> {
     check(model, inputs)?;
-    let mut values: Vec<Option<&Array>> = model.tensors.iter().map(|t| t.value.as_ref()).collect();
+    let mut given: Vec<Option<&Array>> = model.tensors.iter().map(|t| t.value.as_ref()).collect();
     for (id, array) in model.inputs.iter().zip(inputs) {
         observe(*id, array);
-        values[id.0 as usize] = Some(array);
+        given[id.0 as usize] = Some(array);
     }
     let mut uses = uses(model);
     let mut computed: Vec<Option<Array>> = vec![None; model.tensors.len()];
     for node in &model.nodes {
-        let value = |id: &TensorId| {
-            let index = id.0 as usize;
-            computed[index].as_ref().or(values[index])
-        };
-        let operands: Vec<Option<&Array>> = node
-            .inputs
-            .iter()
-            .map(|id| {
-                id.as_ref()
-                    .map(|id| value(id).expect("verify: defined before it is read"))
-            })
-            .collect();
-        let result = node.op.eval(&operands);
+        let operands = node.inputs.iter();
+        let operands = operands.map(|id| id.map(|id| known(&given, &computed, id)));
+        let result = node.op.eval(&operands.collect::<Vec<_>>());
         observe(node.output, &result);
         computed[node.output.0 as usize] = Some(result);
         for id in node.operands() {
-            let index = id.0 as usize;
-            uses[index] -= 1;
-            if uses[index] == 0 {
-                computed[index] = None;
+            uses[id.0 as usize] -= 1;
+        }
+        for id in node.operands().chain([node.output]) {
+            if uses[id.0 as usize] == 0 {
+                computed[id.0 as usize] = None;
             }
         }
     }
-    let output = |id: &TensorId| {
-        let index = id.0 as usize;
-        let value = computed[index].as_ref().or(values[index]);
-        value.expect("verify: outputs are defined").clone()
-    };
-    Ok(model.outputs.iter().map(output).collect())
+    let outputs = model.outputs.iter();
+    Ok(outputs
+        .map(|id| known(&given, &computed, *id).clone())
+        .collect())
+}
+
+fn known<'a>(
+    given: &[Option<&'a Array>],
+    computed: &'a [Option<Array>],
+    id: TensorId,
+) -> &'a Array {
+    let value = computed[id.0 as usize].as_ref();
+    value
+        .or(given[id.0 as usize])
+        .expect("verify: defined before it is read")
 }
 
 /// How many operands each tensor is, an output of the model counting as one more that never ends.

@@ -221,25 +221,9 @@ fn reduce(
     reduction: Reduction,
 ) -> Result<Vec<TensorId>> {
     let x = node.input(0)?;
-    let rank = importer.shape(x).len();
-    // Axes became an operand in opset 13 for ReduceSum, in opset 18 for the others.
-    let stated = match node.optional(1) {
-        Some(id) => Some(importer.known_ints(id, "axes")?),
-        None => node.ints("axes")?.map(<[i64]>::to_vec),
-    };
-    let stated = stated.filter(|axes| !axes.is_empty());
-    if stated.is_none() && node.int("noop_with_empty_axes", 0)? != 0 {
+    let Some(axes) = axes(node, importer)? else {
         return Ok(vec![x]);
-    }
-    let mut axes = match stated {
-        Some(axes) => axes
-            .iter()
-            .map(|axis| node.axis(*axis, rank))
-            .collect::<Result<Vec<_>>>()?,
-        None => (0..rank).collect(),
     };
-    axes.sort_unstable();
-    axes.dedup();
     let keep_axes = node.int("keepdims", 1)? != 0;
     let op = Reduce {
         reduction,
@@ -259,6 +243,25 @@ fn reduce(
     }
     let shape = op.reduced(&shape);
     Ok(vec![importer.apply(Reshape { shape }, &[y])?])
+}
+
+/// The axes in ascending order, all of them where none are stated; `None` where that means no reduction.
+fn axes(node: &SourceNode, importer: &Importer) -> Result<Option<Vec<usize>>> {
+    let rank = importer.shape(node.input(0)?).len();
+    // Axes became an operand in opset 13 for ReduceSum, in opset 18 for the others.
+    let stated = match node.optional(1) {
+        Some(id) => Some(importer.known_ints(id, "axes")?),
+        None => node.ints("axes")?.map(<[i64]>::to_vec),
+    };
+    let Some(stated) = stated.filter(|axes| !axes.is_empty()) else {
+        let nothing = node.int("noop_with_empty_axes", 0)? != 0;
+        return Ok((!nothing).then(|| (0..rank).collect()));
+    };
+    let axes = stated.iter().map(|axis| node.axis(*axis, rank));
+    let mut axes = axes.collect::<Result<Vec<_>>>()?;
+    axes.sort_unstable();
+    axes.dedup();
+    Ok(Some(axes))
 }
 
 fn is_image_mean(axes: &[usize], x: &Type) -> bool {

@@ -81,30 +81,10 @@ pub(super) fn conv_transpose(op: &ConvTranspose, operands: &[Option<&Array>]) ->
     let pixels: usize = geometry.output.iter().product();
     let taps = w.shape[1] * geometry.kernel.iter().product::<usize>();
     let out_group = w.shape[1] * geometry.image.iter().product::<usize>();
-    let rows_at_once = (TILE / (taps * geometry.output[1]).max(1)).max(1);
-    let mut windows = vec![];
     for (index, out) in out.chunks_exact_mut(out_group.max(1)).enumerate() {
         let x = &x.reals()[index * inputs * pixels..][..inputs * pixels];
         let w = &w.reals()[index % op.groups * inputs * taps..][..inputs * taps];
-        for first in (0..geometry.output[0]).step_by(rows_at_once) {
-            let rows = first..(first + rows_at_once).min(geometry.output[0]);
-            let columns = rows.len() * geometry.output[1];
-            windows.clear();
-            windows.resize(taps * columns, 0.0);
-            let weights = Matrix {
-                data: w,
-                strides: [1, taps],
-            };
-            let image = Matrix::rows(&x[first * geometry.output[1]..], pixels);
-            accumulate(
-                [taps, inputs, columns],
-                weights,
-                image,
-                &mut windows,
-                columns,
-            );
-            scatter(&geometry, rows, &windows, out);
-        }
+        adjoint(&geometry, x, w, out, inputs);
     }
     finish(shape, out, op.activation)
 }
@@ -191,6 +171,33 @@ fn matrix(
             out,
             height * width,
         );
+    }
+}
+
+/// Adds what a convolution's transpose makes of one group of one image, some of its rows at a time.
+fn adjoint(geometry: &Geometry, x: &[f32], w: &[f32], out: &mut [f32], inputs: usize) {
+    let [height, width] = geometry.output;
+    let (taps, pixels) = (w.len() / inputs, height * width);
+    let weights = Matrix {
+        data: w,
+        strides: [1, taps],
+    };
+    let rows_at_once = (TILE / (taps * width).max(1)).max(1);
+    let mut windows = vec![];
+    for first in (0..height).step_by(rows_at_once) {
+        let rows = first..(first + rows_at_once).min(height);
+        let columns = rows.len() * width;
+        windows.clear();
+        windows.resize(taps * columns, 0.0);
+        let image = Matrix::rows(&x[first * width..], pixels);
+        accumulate(
+            [taps, inputs, columns],
+            weights,
+            image,
+            &mut windows,
+            columns,
+        );
+        scatter(geometry, rows, &windows, out);
     }
 }
 
