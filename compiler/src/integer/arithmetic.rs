@@ -2,15 +2,7 @@
 
 use crate::ir::QuantParams;
 
-/// `round_ties_even(acc · m)`; both steps in f32. Defined for results below 2³¹ in magnitude.
-pub(super) fn scale_round(acc: i32, m: f32) -> i32 {
-    (acc as f32 * m).round_ties_even() as i32
-}
-
-/// `round_ties_even(a · ma + b · mb)`; every step in f32.
-pub(super) fn scale_add_round(a: i32, ma: f32, b: i32, mb: f32) -> i32 {
-    (a as f32 * ma + b as f32 * mb).round_ties_even() as i32
-}
+pub(super) use qcc_runtime_support::{scale_add_round, scale_round};
 
 /// A function of the integers of a type with few of them, evaluated once for each.
 pub(super) struct Table {

@@ -225,6 +225,9 @@ fn matmul_takes_weights_or_two_activations() {
 fn arithmetic_broadcasts() {
     // a = 1, 6; b = 0.5, 3.5; results in units of 0.5 above the zero point of 10.
     let cases = [
+        (BinaryFunction::Max, [12, 17, 22, 22]),
+        (BinaryFunction::Min, [11, 12, 11, 17]),
+        (BinaryFunction::Div, [14, 11, 34, 13]),
         (BinaryFunction::Add, [13, 19, 23, 29]),
         (BinaryFunction::Sub, [11, 5, 21, 15]),
         (BinaryFunction::Mul, [11, 17, 16, 52]),
@@ -239,6 +242,26 @@ fn arithmetic_broadcasts() {
             .operand(&[2], u8_params(0.5, 3))
             .quantized(op, &[2, 2], u8_params(0.5, 10));
         let result = outcome(&model, &[&[6, 16], &[4, 10]]);
+        assert_eq!(result, expected, "{function:?}");
+    }
+}
+
+#[test]
+fn functions_become_tables() {
+    let relu6 = Function::Clamp(Clamp { min: 0.0, max: 6.0 });
+    let cases = [
+        (relu6, [10, 10, 12, 22, 22]),
+        (Function::Neg, [20, 14, 8, 0, 0]),
+        (Function::Sqrt, [10, 10, 12, 15, 17]),
+    ];
+    for (function, expected) in cases {
+        let model = Case::new().operand(&[5], u8_params(0.25, 20)).quantized(
+            Unary { function },
+            &[5],
+            u8_params(0.5, 10),
+        );
+        // Reals: -5, -2, 0.75, 6, 12. Square roots of negatives are no numbers and become zero.
+        let result = outcome(&model, &[&[0, 12, 23, 44, 68]]);
         assert_eq!(result, expected, "{function:?}");
     }
 }
@@ -481,7 +504,10 @@ fn every_node_without_an_integer_meaning_is_named() {
     let nodes: Vec<_> = error.diagnostics.iter().map(|d| d.node.clone()).collect();
     assert_eq!(
         nodes,
-        [Some("node (Conv)".into()), Some("product (Reduce)".into())]
+        [
+            Some("node (Conv)".into()),
+            Some("product (ReduceProd)".into())
+        ]
     );
     assert!(error.diagnostics[0].message.contains("beyond 32 bits"));
 }
