@@ -1,20 +1,22 @@
-//! Range annotation by running samples (whitepaper arXiv 1806.08342 §2.5), with memory that does not grow
-//! with their number.
+//! Range annotation: where each tensor's reals lie, seen on samples or told by BatchNorm statistics.
+//!
+//! Samples stream: only one range for each tensor is kept. Samples of one call are evaluated in parallel and
+//! merged in their order, so that the result does not depend on the number of threads.
 
 use rayon::prelude::*;
 
-use crate::ir::{Array, Data, Model, Range, TensorId};
-use crate::{Result, bail, eval};
+use super::intervals;
+use crate::ir::{Array, Elem, Model, Range, TensorId};
+use crate::{Error, Result, bail, eval};
 
-/// How the ranges of several samples become one.
+/// How the ranges of several samples become one (whitepaper arXiv 1806.08342 §2.5).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
-    /// The smallest range that holds them all.
+    /// The smallest range that holds every sample's.
     MinMax,
-    /// A moving average of minima and of maxima, in the order of the samples:
-    /// `range = momentum·range + (1 − momentum)·sample`, starting from the first sample.
+    /// `momentum · so far + (1 − momentum) · sample`, in the order of the samples: an outlier fades.
     MovingAverage {
-        /// Weight of the past, in `0.0..1.0`.
+        /// Share of what was seen before, in 0..1; 0.9 is usual.
         momentum: f32,
     },
 }
@@ -23,191 +25,167 @@ pub enum Method {
 #[derive(Clone, Debug)]
 pub struct Calibration {
     method: Method,
-    /// By tensor.
+    /// Indexed as the model's tensors.
     ranges: Vec<Option<Range>>,
+    samples: usize,
 }
 
 impl Calibration {
-    /// No sample seen.
+    /// Nothing seen yet of a model of reals, to which no pass is applied until [`Self::finish`].
     pub fn new(model: &Model, method: Method) -> Calibration {
         Calibration {
             method,
             ranges: vec![None; model.tensors.len()],
+            samples: 0,
         }
     }
 
-    /// Runs the model of reals on one sample's inputs.
+    /// Evaluates one sample and takes note of every tensor's range.
     pub fn observe(&mut self, model: &Model, inputs: &[Array]) -> Result<()> {
-        self.merge(&ranges_of(model, inputs)?);
-        Ok(())
+        self.merge(model, sample_ranges(model, inputs)?)
     }
 
-    /// [`Calibration::observe`] for several samples, evaluated in parallel. The result is that of one after
-    /// the other.
+    /// Evaluates several samples in parallel; the same as observing them one after another.
     pub fn observe_all(&mut self, model: &Model, samples: &[Vec<Array>]) -> Result<()> {
-        let ranges: Vec<_> = samples
+        let seen: Vec<_> = samples
             .par_iter()
-            .map(|inputs| ranges_of(model, inputs))
+            .map(|inputs| sample_ranges(model, inputs))
             .collect();
-        for ranges in ranges {
-            self.merge(&ranges?);
-        }
-        Ok(())
+        seen.into_iter()
+            .try_for_each(|ranges| self.merge(model, ranges?))
     }
 
-    fn merge(&mut self, sample: &[Option<Range>]) {
-        for (range, new) in self.ranges.iter_mut().zip(sample) {
-            *range = match (*range, *new) {
-                (Some(old), Some(new)) => Some(self.method.combine(old, new)),
-                (old, new) => old.or(new),
+    fn merge(&mut self, model: &Model, ranges: Vec<(TensorId, Option<Range>)>) -> Result<()> {
+        self.samples += 1;
+        for (id, range) in ranges {
+            let Some(range) = range else {
+                let (name, n) = (&model[id].name, self.samples);
+                bail!(
+                    "tensor `{name}` holds no finite numbers in sample {n}";
+                    hint: "check the samples' scale and layout against what the model expects"
+                );
             };
-        }
-    }
-
-    /// Annotates the tensors that were seen; what was known of them before is replaced.
-    pub fn finish(self, model: &mut Model) -> Result<()> {
-        for (tensor, range) in model.tensors.iter_mut().zip(self.ranges) {
-            tensor.range = range.or(tensor.range);
+            let slot = &mut self.ranges[id.0 as usize];
+            *slot = Some(match (*slot, self.method) {
+                (None, _) => range,
+                (Some(so_far), Method::MinMax) => so_far.union(range),
+                (Some(so_far), Method::MovingAverage { momentum }) => Range {
+                    min: momentum * so_far.min + (1.0 - momentum) * range.min,
+                    max: momentum * so_far.max + (1.0 - momentum) * range.max,
+                },
+            });
         }
         Ok(())
     }
-}
 
-impl Method {
-    fn combine(self, old: Range, new: Range) -> Range {
-        match self {
-            Method::MinMax => old.union(new),
-            Method::MovingAverage { momentum } => {
-                let mix = |old: f32, new: f32| momentum * old + (1.0 - momentum) * new;
-                Range {
-                    min: mix(old.min, new.min),
-                    max: mix(old.max, new.max),
-                }
+    /// Annotates the model with what was seen.
+    pub fn finish(self, model: &mut Model) -> Result<()> {
+        if self.samples == 0 {
+            bail!("no sample was given for calibration"; hint: "pass at least one; 100 are usual");
+        }
+        for (tensor, range) in model.tensors.iter_mut().zip(self.ranges) {
+            if range.is_some() {
+                tensor.range = range;
             }
         }
+        Ok(())
     }
 }
 
-/// Where each tensor's reals lie on one sample.
-fn ranges_of(model: &Model, inputs: &[Array]) -> Result<Vec<Option<Range>>> {
-    let mut ranges = vec![None; model.tensors.len()];
-    let mut broken = None;
-    eval::run_with(model, inputs, &mut |id: TensorId, array| {
-        let range = range_of(array);
-        if range.is_some_and(|r| !(r.min.is_finite() && r.max.is_finite())) {
-            broken.get_or_insert(id);
+/// The range of each tensor of reals in one sample, in the order of evaluation.
+fn sample_ranges(model: &Model, inputs: &[Array]) -> Result<Vec<(TensorId, Option<Range>)>> {
+    let mut ranges = vec![];
+    eval::run_with(model, inputs, &mut |id, array| {
+        if model[id].ty.elem == Elem::Float && !array.is_empty() {
+            ranges.push((id, intervals::of_array(array)));
         }
-        ranges[id.0 as usize] = range;
     })?;
-    if let Some(id) = broken {
-        bail!(
-            "tensor `{}` is infinite or not a number on a calibration sample", model[id].name;
-            hint: "check the samples and their preprocessing (--mean, --scale, --layout)"
-        );
-    }
     Ok(ranges)
 }
 
-/// Where the reals of an array lie; `None` for integers and for no elements. A NaN is passed on.
-pub(crate) fn range_of(array: &Array) -> Option<Range> {
-    let Data::F32(reals) = &array.data else {
-        return None;
+/// Annotates ranges without samples, on a model that the float passes have been run on: they noted what
+/// BatchNorm statistics tell. The range of an input can be set on its tensor beforehand.
+pub fn from_batch_norm(model: &mut Model) -> Result<()> {
+    intervals::note(model)?;
+    intervals::estimate(model);
+    let lacks = |id: &TensorId| {
+        let tensor = &model[*id];
+        tensor.value.is_none() && tensor.ty.elem == Elem::Float && tensor.range.is_none()
     };
-    let first = *reals.first()?;
-    // Comparisons instead of f32::min, which would drop a NaN; the sum of all keeps it.
-    let (mut min, mut max, mut sum) = (first, first, 0.0f32);
-    for x in reals {
-        min = if *x < min { *x } else { min };
-        max = if *x > max { *x } else { max };
-        sum += x * 0.0;
-    }
-    Some(Range {
-        min: min + sum,
-        max: max + sum,
-    })
+    let results = model.nodes.iter().map(|node| node.output);
+    let unknown = model.inputs.iter().copied().chain(results).filter(lacks);
+    let problems = unknown.map(|id| {
+        Error::new(format!(
+            "the range of tensor `{}` is unknown",
+            model[id].name
+        ))
+        .hint("BatchNorm statistics do not tell it; pass samples with --calibrate")
+    });
+    // What follows from an unknown range is unknown too: the first few are enough.
+    Error::collect(problems.take(8).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{Clamp, Node, Type};
-    use crate::ops::{Function, Unary};
+    use crate::passes::testing::Sketch;
 
-    /// y = relu(x), three elements.
-    fn model() -> Model {
-        let mut model = Model::new("m");
-        let x = model.add_tensor("x", Type::float([3]), None);
-        let y = model.add_tensor("y", Type::float([3]), None);
-        model.inputs.push(x);
-        model.outputs.push(y);
-        let op = Unary {
-            function: Function::Clamp(Clamp::RELU),
+    fn model() -> (Model, [TensorId; 2]) {
+        let mut sketch = Sketch::new();
+        let x = sketch.input("x", &[2]);
+        let y = sketch.relu("y", x);
+        (sketch.model(&[y]), [x, y])
+    }
+
+    fn sample(a: f32, b: f32) -> Vec<Array> {
+        vec![Array::f32([2], vec![a, b])]
+    }
+
+    #[test]
+    fn ranges_merge_by_the_method() {
+        let cases = [
+            (Method::MinMax, [(-2.0, 5.0), (0.0, 5.0)]),
+            (
+                Method::MovingAverage { momentum: 0.75 },
+                [(-1.25, 2.0), (0.0, 2.0)],
+            ),
+        ];
+        for (method, expected) in cases {
+            let (mut model, ids) = model();
+            let mut calibration = Calibration::new(&model, method);
+            let samples = [sample(-1.0, 1.0), sample(5.0, -2.0)];
+            calibration.observe_all(&model, &samples).unwrap();
+            calibration.finish(&mut model).unwrap();
+            let seen = ids.map(|id| model[id].range.map(|r| (r.min, r.max)).unwrap());
+            assert_eq!(seen, expected, "{method:?}");
         }
-        .into();
-        model.nodes.push(Node {
-            name: "relu".into(),
-            op,
-            inputs: vec![Some(x)],
-            output: y,
-        });
-        model
-    }
-
-    fn samples() -> Vec<Vec<Array>> {
-        let sample = |values: [f32; 3]| vec![Array::f32([3], values.to_vec())];
-        vec![
-            sample([-1.0, 0.5, 2.0]),
-            sample([-3.0, 0.0, 1.0]),
-            sample([-2.0, 0.0, 7.0]),
-        ]
-    }
-
-    fn calibrated(method: Method) -> [Option<Range>; 2] {
-        let mut model = model();
-        let mut calibration = Calibration::new(&model, method);
-        calibration.observe_all(&model, &samples()).unwrap();
-        calibration.finish(&mut model).unwrap();
-        [model.tensors[0].range, model.tensors[1].range]
     }
 
     #[test]
-    fn extremes_of_all_samples() {
-        let [x, y] = calibrated(Method::MinMax);
-        assert_eq!(
-            x,
-            Some(Range {
-                min: -3.0,
-                max: 7.0
-            })
-        );
-        assert_eq!(y, Some(Range { min: 0.0, max: 7.0 }));
-    }
-
-    #[test]
-    fn a_moving_average_weighs_the_past() {
-        let [x, _] = calibrated(Method::MovingAverage { momentum: 0.5 });
-        // min: −1, then (−1 − 3)/2 = −2, then (−2 − 2)/2; max: 2, then 1.5, then 4.25.
-        assert_eq!(
-            x,
-            Some(Range {
-                min: -2.0,
-                max: 4.25
-            })
-        );
-    }
-
-    #[test]
-    fn a_nan_names_its_tensor() {
-        let model = model();
+    fn unusable_samples_are_refused() {
+        let (mut model, _) = model();
         let mut calibration = Calibration::new(&model, Method::MinMax);
-        let inputs = [Array::f32([3], vec![1.0, f32::NAN, 0.0])];
         let error = calibration
-            .observe(&model, &inputs)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("tensor `x` is infinite or not a number"),
-            "{error}"
-        );
+            .observe(&model, &sample(f32::NAN, 0.0))
+            .unwrap_err();
+        let message = "tensor `x` holds no finite numbers in sample 1";
+        assert_eq!(error.diagnostics[0].message, message);
+        let none = Calibration::new(&model, Method::MinMax);
+        assert!(none.finish(&mut model).is_err());
+    }
+
+    #[test]
+    fn without_samples_the_input_must_be_told() {
+        let (mut model, [x, y]) = model();
+        let error = from_batch_norm(&mut model).unwrap_err();
+        let named: Vec<_> = error.diagnostics.iter().map(|d| &d.message[..]).collect();
+        let unknown = |name| format!("the range of tensor `{name}` is unknown");
+        assert_eq!(named, [unknown("x"), unknown("y")]);
+        model[x].range = Some(Range {
+            min: -1.0,
+            max: 3.0,
+        });
+        from_batch_norm(&mut model).unwrap();
+        assert_eq!(model[y].range.map(|r| (r.min, r.max)), Some((0.0, 3.0)));
     }
 }

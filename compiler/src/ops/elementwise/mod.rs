@@ -62,6 +62,13 @@ pub enum Function {
         tanh: bool,
     },
     Mish,
+    /// `x · sigmoid(x)`; exporters write the product.
+    Silu,
+    /// `scale · x + offset`, from Mul and Add with one number.
+    Affine {
+        scale: f32,
+        offset: f32,
+    },
 }
 
 /// Arithmetic on two tensors with NumPy's broadcasting. Operands: `a`, `b`.

@@ -65,6 +65,8 @@ impl Function {
             Function::Selu { .. } => "Selu",
             Function::Gelu { .. } => "Gelu",
             Function::Mish => "Mish",
+            Function::Silu => "Silu",
+            Function::Affine { .. } => "Affine",
         }
     }
 
@@ -110,6 +112,8 @@ impl Function {
             Function::Selu { gamma, .. } => gamma * x,
             Function::Gelu { tanh } => gelu(wide, tanh) as f32,
             Function::Mish => (wide * softplus(wide).tanh()) as f32,
+            Function::Silu => (wide / (1.0 + (-wide).exp())) as f32,
+            Function::Affine { scale, offset } => scale * x + offset,
         }
     }
 
@@ -220,6 +224,8 @@ mod tests {
             (Function::Gelu { tanh: false }, 1.0, 0.841_344_7),
             (Function::Gelu { tanh: true }, 1.0, 0.841_192),
             (Function::Mish, 1.0, 0.865_098_4),
+            (Function::Silu, 1.0, 0.731_058_6),
+            (Function::Silu, -2.0, -0.238_405_84),
         ];
         for (function, x, expected) in cases {
             let y = function.apply(x);

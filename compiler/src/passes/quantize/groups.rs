@@ -1,99 +1,116 @@
-//! Which tensors share scale and zero point: those between which integers only move.
+//! Which activations share a scale: operators that move or choose integers have one on both sides.
 
-use std::collections::HashMap;
+use crate::ir::{Elem, Model, Node, Range, TensorId};
+use crate::ops::{Op, PadMode, PoolKind, Reduction, ResizeMode};
 
-use crate::ir::{Model, Node, TensorId};
-use crate::ops::{Op, PoolKind, Reduction, ResizeMode};
-
-/// Disjoint sets of tensors.
+/// A partition of the tensors; each part has one range.
 pub(super) struct Groups {
-    parents: Vec<usize>,
-    /// Whether the set holds the result of a softmax, whose parameters are fixed.
-    probability: Vec<bool>,
+    parent: Vec<usize>,
+    range: Vec<Range>,
+    least: Vec<f32>,
+    fixed: Vec<bool>,
 }
 
 impl Groups {
-    /// The sets of a model.
+    /// Each tensor alone.
     pub(super) fn new(model: &Model) -> Groups {
         let count = model.tensors.len();
-        let mut groups = Groups {
-            parents: (0..count).collect(),
-            probability: vec![false; count],
+        Groups {
+            parent: (0..count).collect(),
+            range: vec![Range { min: 0.0, max: 0.0 }; count],
+            least: vec![0.0; count],
+            fixed: vec![false; count],
+        }
+    }
+
+    /// The tensor's group holds at least this range.
+    pub(super) fn widen(&mut self, id: TensorId, range: Range) {
+        let root = self.root(id);
+        self.range[root] = self.range[root].union(range);
+    }
+
+    /// The range of the tensor's group is at least this wide.
+    pub(super) fn at_least(&mut self, id: TensorId, width: f32) {
+        let root = self.root(id);
+        self.least[root] = self.least[root].max(width);
+    }
+
+    /// Whether the tensor holds the shares of a softmax.
+    pub(super) fn is_fixed(&self, id: TensorId) -> bool {
+        self.fixed[self.root(id)]
+    }
+
+    /// The range of the tensor's group.
+    pub(super) fn range(&self, id: TensorId) -> Range {
+        let root = self.root(id);
+        let Range { min, max } = self.range[root];
+        let narrow = max - min < self.least[root];
+        let max = if narrow { min + self.least[root] } else { max };
+        Range { min, max }
+    }
+
+    /// Applies what a node demands of its operands and result.
+    pub(super) fn constrain(&mut self, model: &Model, node: &Node) {
+        let moves = match &node.op {
+            Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Gather(_) | Op::Pad(_) => true,
+            Op::Pool(op) => op.kind == PoolKind::Max,
+            Op::Resize(op) => op.mode != ResizeMode::Linear,
+            Op::Reduce(op) => matches!(op.reduction, Reduction::Max | Reduction::Min),
+            Op::Softmax(_) => {
+                let root = self.root(node.output);
+                self.fixed[root] = true;
+                false
+            }
+            _ => false,
         };
-        for node in &model.nodes {
-            groups.probability[node.output.0 as usize] = matches!(node.op, Op::Softmax(_));
+        if moves && model[node.output].ty.elem == Elem::Float {
+            self.union(super::super::rewrite::subject(node), node.output);
         }
-        for node in model.nodes.iter().filter(|node| moves(&node.op)) {
-            if let Some(x) = node.operands().next() {
-                groups.join(x, node.output);
+        if let Op::Pad(op) = &node.op
+            && let PadMode::Constant(value) = op.mode
+            && value.is_finite()
+        {
+            let range = Range {
+                min: value,
+                max: value,
+            };
+            self.widen(node.output, range);
+        }
+    }
+
+    /// Operands of a Concat share its scale, so that they can be written in place, except where that would
+    /// cost another reader of the operand precision, or the scale is fixed.
+    pub(super) fn unify_concat(&mut self, model: &Model, node: &Node) {
+        if !matches!(node.op, Op::Concat(_)) || self.is_fixed(node.output) {
+            return;
+        }
+        for id in node.operands() {
+            if model[id].value.is_some() || self.is_fixed(id) || model.inputs.contains(&id) {
+                continue;
             }
-        }
-        let uses = uses(model);
-        for node in &model.nodes {
-            if let Op::Concat(_) = node.op {
-                groups.concatenate(model, node, &uses);
-            }
-        }
-        groups
-    }
-
-    /// The set of a tensor.
-    pub(super) fn of(&mut self, id: TensorId) -> usize {
-        let mut i = id.0 as usize;
-        while self.parents[i] != i {
-            self.parents[i] = self.parents[self.parents[i]];
-            i = self.parents[i];
-        }
-        i
-    }
-
-    /// Whether the set's parameters are a softmax's.
-    pub(super) fn is_probability(&self, group: usize) -> bool {
-        self.probability[group]
-    }
-
-    fn join(&mut self, a: TensorId, b: TensorId) {
-        let (a, b) = (self.of(a), self.of(b));
-        let (root, other) = (a.min(b), a.max(b));
-        self.parents[other] = root;
-        self.probability[root] |= self.probability[other];
-    }
-
-    /// Operands that nothing else reads take the result's parameters, so that they are written in place.
-    /// An operand with other readers keeps the finer scale that these may need.
-    fn concatenate(&mut self, model: &Model, node: &Node, uses: &HashMap<TensorId, usize>) {
-        let operands: Vec<TensorId> = node.operands().collect();
-        let all = operands.iter().all(|id| {
-            let group = self.of(*id);
-            self.probability[group]
-        });
-        for id in operands {
-            let group = self.of(id);
-            let alone = uses.get(&id) == Some(&1) || model[id].value.is_some();
-            if all || (alone && !self.probability[group]) {
-                self.join(id, node.output);
+            let width = |range: Range| range.max.max(0.0) - range.min.min(0.0);
+            let wide = 2.0 * width(self.range(id)) >= width(self.range(node.output));
+            if wide || super::super::rewrite::read_once(model, id) {
+                self.union(id, node.output);
             }
         }
     }
-}
 
-/// How often each tensor is read, by nodes or as an output.
-fn uses(model: &Model) -> HashMap<TensorId, usize> {
-    let mut uses = HashMap::new();
-    let read = model.nodes.iter().flat_map(|node| node.operands());
-    for id in read.chain(model.outputs.iter().copied()) {
-        *uses.entry(id).or_insert(0) += 1;
+    fn root(&self, id: TensorId) -> usize {
+        let mut at = id.0 as usize;
+        while self.parent[at] != at {
+            at = self.parent[at];
+        }
+        at
     }
-    uses
-}
 
-/// Whether an operator hands integers on as they are.
-fn moves(op: &Op) -> bool {
-    match op {
-        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Gather(_) | Op::Pad(_) => true,
-        Op::Pool(op) => op.kind == PoolKind::Max,
-        Op::Resize(op) => op.mode != ResizeMode::Linear,
-        Op::Reduce(op) => matches!(op.reduction, Reduction::Max | Reduction::Min),
-        _ => false,
+    fn union(&mut self, a: TensorId, b: TensorId) {
+        let (a, b) = (self.root(a), self.root(b));
+        if a != b {
+            self.parent[b] = a;
+            self.range[a] = self.range[a].union(self.range[b]);
+            self.least[a] = self.least[a].max(self.least[b]);
+            self.fixed[a] |= self.fixed[b];
+        }
     }
 }

@@ -1,26 +1,20 @@
-//! From reals to integers: every tensor of an annotated model gets its quantization parameters.
-//!
-//! - Activations: 8 bits, asymmetric, one scale a tensor (whitepaper arXiv 1806.08342 §2.1); the range is
-//!   widened to include 0, which is exactly representable.
-//! - Weights: i8, symmetric in −127..=127, one scale an output channel (§2.2, §3.1.2).
-//! - Biases: i32 with scale `s_x·s_w`.
-//!
-//! Tensors that an operator only moves share their parameters (`groups`).
+//! From reals with ranges to integers: activations asymmetric per tensor, weights symmetric per output
+//! channel, biases in the scale of their sums (whitepaper arXiv 1806.08342 §3; gemmlowp).
 
+mod activations;
 mod groups;
 mod weights;
 
-use crate::ir::{Array, Elem, IntType, Model, QuantParams, Range, TensorId, verify};
+use std::collections::BTreeMap;
+
+use crate::ir::{Array, Elem, IntType, Model, QuantParams, Range, TensorId, Type};
 use crate::ops::Op;
-use crate::passes::calibrate::range_of;
-use crate::{Error, Result, integer};
+use crate::{Error, Result, bail, integer};
 
-use groups::Groups;
-
-/// Choices of the quantizer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Choices of the quantization.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Type of activations: u8 or i8.
+    /// Type of activations, 8 bits.
     pub activations: IntType,
 }
 
@@ -32,138 +26,122 @@ impl Default for Options {
     }
 }
 
-/// Quantizes a model whose ranges are annotated. All tensors without a range, and all nodes without an
-/// integer meaning, are reported at once.
+/// Quantizes a model whose ranges are annotated. All problems are reported at once; the model is then left
+/// as it was.
 pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
-    let params = activation_params(model, options.activations)?;
-    for (tensor, params) in model.tensors.iter_mut().zip(&params) {
-        if let Some(params) = params {
-            tensor.ty.elem = Elem::Quantized(params.clone());
-            tensor.value = tensor
-                .value
-                .take()
-                .map(|value| quantize_array(&value, params));
-        }
+    refuse(model)?;
+    let params = activations::params(model, options.activations)?;
+    let mut quantized = model.clone();
+    for (id, params) in &params {
+        quantized[*id].ty.elem = Elem::Quantized(params.clone());
     }
-    weights::quantize(model);
-    integer::check(model)?;
-    verify(model)
+    for position in 0..quantized.nodes.len() {
+        constants(&mut quantized, position, options)?;
+    }
+    integer::check(&quantized)?;
+    *model = quantized;
+    Ok(())
 }
 
-/// The integers nearest to an array's reals.
-pub fn quantize_array(array: &Array, params: &QuantParams) -> Array {
-    let integers = array.reals().iter().map(|x| params.quantize(*x)).collect();
-    Array::i32(array.shape.clone(), integers)
+/// Names every node that has no quantized form.
+fn refuse(model: &Model) -> Result<()> {
+    let problems = model.nodes.iter().filter_map(|node| {
+        let problem = refusal(model, node).err()?;
+        Some(problem.at(&node.label()))
+    });
+    Error::collect(problems)
 }
 
-/// Parameters that cover a range, widened to include 0: the zero point is the integer nearest to where 0
-/// falls, so zero is exact.
-pub fn cover(range: Range, int: IntType) -> QuantParams {
-    let (min, max) = (f64::from(range.min.min(0.0)), f64::from(range.max.max(0.0)));
-    let (low, high) = (int.min() as f64, int.max() as f64);
-    let width = max - min;
-    // A tensor of zeros has any scale.
-    let scale = if width > 0.0 {
-        (width / (high - low)) as f32
-    } else {
-        1.0
-    };
-    // A range of denormals has no useful scale; its integers are all zero points.
-    let scale = scale.max(f32::MIN_POSITIVE * 1e9);
-    let zero_point = (low - min / f64::from(scale))
-        .round_ties_even()
-        .clamp(low, high) as i32;
-    QuantParams::per_tensor(int, scale, zero_point)
-}
-
-/// Parameters of every tensor of reals that stands for itself: computed ones, inputs, and constants that are
-/// no weights.
-fn activation_params(model: &Model, int: IntType) -> Result<Vec<Option<QuantParams>>> {
-    let mut groups = Groups::new(model);
-    let mut ranges: Vec<Option<Range>> = vec![None; model.tensors.len()];
-    let mut missing = vec![];
-    for id in activations(model) {
+fn refusal(model: &Model, node: &crate::ir::Node) -> Result<()> {
+    let is_sum = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_));
+    if is_sum && model.constant(node, 1).is_none() {
+        bail!(
+            "the weights depend on the input";
+            hint: "only MatMul multiplies two computed tensors"
+        );
+    }
+    let sums = is_sum || matches!(node.op, Op::MatMul(_));
+    if sums && model.operand_type(node, 2).is_some() && model.constant(node, 2).is_none() {
+        bail!("the bias depends on the input"; hint: "add it with a node of its own");
+    }
+    if matches!(node.op, Op::PRelu(_)) && model.constant(node, 1).is_none() {
+        bail!("the slope depends on the input"; hint: "only constant slopes have a quantized form");
+    }
+    for id in node.operands() {
         let tensor = &model[id];
-        let Some(range) = tensor.value.as_ref().map_or(tensor.range, range_of) else {
-            missing.push(no_range(&tensor.name));
-            continue;
-        };
-        let group = &mut ranges[groups.of(id)];
-        *group = Some(group.map_or(range, |known| known.union(range)));
-    }
-    Error::collect(missing)?;
-    let mut params = vec![None; model.tensors.len()];
-    for id in activations(model) {
-        let group = groups.of(id);
-        params[id.0 as usize] = if groups.is_probability(group) {
-            Some(QuantParams::per_tensor(int, 1.0 / 256.0, int.min() as i32))
-        } else {
-            ranges[group].map(|range| cover(range, int))
-        };
-    }
-    Ok(params)
-}
-
-fn no_range(name: &str) -> Error {
-    Error::new(format!("the range of tensor `{name}` is not known"))
-        .hint("pass samples that the network is made for, with --calibrate")
-}
-
-/// Tensors of reals that nodes read or write as activations.
-fn activations(model: &Model) -> Vec<TensorId> {
-    let mut all: Vec<TensorId> = model.inputs.clone();
-    for node in &model.nodes {
-        for (operand, id) in node.inputs.iter().enumerate() {
-            all.extend(id.filter(|_| !is_parameter(&node.op, operand, model, *id)));
+        if tensor.ty.elem != Elem::Float {
+            bail!(
+                "operand `{}` holds plain integers", tensor.name;
+                hint: "arithmetic on integers that depend on the input is not supported"
+            );
         }
-        all.push(node.output);
     }
-    all.extend(&model.outputs);
-    all.sort_unstable();
-    all.dedup();
-    all.retain(|id| model[*id].ty.elem == Elem::Float);
-    all
+    Ok(())
 }
 
-/// Whether an operand is a weight, a bias or a slope, which has a scale of its own or stays real.
-fn is_parameter(op: &Op, operand: usize, model: &Model, id: Option<TensorId>) -> bool {
-    let constant = id.is_some_and(|id| model[id].value.is_some());
-    match op {
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => {
-            constant && (operand == 1 || operand == 2)
-        }
-        Op::PRelu(_) => operand == 1,
-        Op::BatchNorm(_) => operand > 0,
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zero_is_exact_and_both_ends_are_covered() {
-        for (min, max) in [
-            (-1.0, 2.0),
-            (0.3, 4.0),
-            (-7.0, -2.0),
-            (0.0, 6.0),
-            (-1e-3, 1e3),
-        ] {
-            let params = cover(Range { min, max }, IntType::U8);
-            let (scale, zero_point) = params.uniform();
-            assert_eq!(params.dequantize(zero_point), 0.0);
-            for x in [min, max] {
-                let error = (params.dequantize(params.quantize(x)) - x).abs();
-                assert!(error <= scale, "{x} of {min}..{max} is off by {error}");
+/// Quantizes the constant operands of a node.
+fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()> {
+    let node = &model.nodes[position];
+    let slots: Vec<usize> = (0..node.inputs.len())
+        .filter(|operand| model.constant(node, *operand).is_some())
+        .collect();
+    match &node.op {
+        Op::Conv(_) | Op::ConvTranspose(_) => weights::quantize(model, position),
+        Op::MatMul(_) if slots.contains(&1) => {
+            if slots.contains(&0) {
+                per_tensor(model, position, 0, options.activations);
             }
+            weights::quantize(model, position)
+        }
+        Op::MatMul(_) => {
+            if slots.contains(&0) {
+                per_tensor(model, position, 0, options.activations);
+            }
+            weights::quantize_bias_of_product(model, position)
+        }
+        Op::PRelu(_) => Ok(()),
+        _ => {
+            for operand in slots {
+                per_tensor(model, position, operand, options.activations);
+            }
+            Ok(())
         }
     }
+}
 
-    #[test]
-    fn zeros_have_a_scale() {
-        let params = cover(Range { min: 0.0, max: 0.0 }, IntType::I8);
-        assert_eq!(params.uniform(), (1.0, -128));
+/// A constant among activations gets their form.
+fn per_tensor(model: &mut Model, position: usize, operand: usize, int: IntType) {
+    let node = &model.nodes[position];
+    let Some(array) = model.constant(node, operand).cloned() else {
+        return;
+    };
+    let crate::ir::Data::F32(reals) = &array.data else {
+        return;
+    };
+    let zero = Range { min: 0.0, max: 0.0 };
+    let range = super::intervals::of_array(&array).unwrap_or(zero);
+    let params = activations::of_range(range, int);
+    let integers = reals.iter().map(|x| params.quantize(*x)).collect();
+    let value = Array::i32(array.shape.clone(), integers);
+    replace(model, position, operand, params, value);
+}
+
+/// Puts a quantized constant in the place of one of reals, under its name where nothing else reads it.
+fn replace(model: &mut Model, position: usize, operand: usize, params: QuantParams, value: Array) {
+    let old = model.nodes[position].inputs[operand].expect("the constant is there");
+    let ty = Type {
+        shape: value.shape.clone(),
+        elem: Elem::Quantized(params),
+    };
+    if super::rewrite::read_once(model, old) {
+        model[old].ty = ty;
+        model[old].value = Some(value);
+    } else {
+        let name = model[old].name.clone();
+        let new = model.add_tensor(&name, ty, Some(value));
+        model.nodes[position].inputs[operand] = Some(new);
     }
 }
+
+/// How each activation's integers stand for reals.
+type Params = BTreeMap<TensorId, QuantParams>;

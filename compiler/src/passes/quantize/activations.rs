@@ -1,0 +1,153 @@
+//! Scale and zero point of each activation.
+
+use super::Params;
+use super::groups::Groups;
+use crate::ir::{Elem, IntType, Model, Node, QuantParams, Range, TensorId};
+use crate::ops::{Function, Op, PadMode, Unary};
+use crate::passes::intervals;
+use crate::{Error, Result};
+
+/// Parameters for every activation of reals. Fails where a range is missing, naming the tensors.
+pub(super) fn params(model: &Model, int: IntType) -> Result<Params> {
+    let activations = activations(model);
+    let missing = activations.iter().filter(|id| range(model, **id).is_none());
+    let missing = missing.map(|id| {
+        Error::new(format!(
+            "the range of tensor `{}` is unknown",
+            model[*id].name
+        ))
+        .hint("calibrate the model before quantizing it")
+    });
+    Error::collect(missing.collect::<Vec<_>>())?;
+
+    let mut groups = Groups::new(model);
+    for id in &activations {
+        if let Some(range) = range(model, *id) {
+            groups.widen(*id, range);
+        }
+    }
+    for node in &model.nodes {
+        groups.constrain(model, node);
+        if let Some(least) = least_width(model, node) {
+            groups.at_least(node.output, least);
+        }
+    }
+    for node in &model.nodes {
+        groups.unify_concat(model, node);
+    }
+    let fixed = |id: TensorId| groups.is_fixed(id).then(|| fixed_shares(int));
+    let params = |id: &TensorId| {
+        let free = || of_range(groups.range(*id), int);
+        (*id, fixed(*id).unwrap_or_else(free))
+    };
+    Ok(activations.iter().map(params).collect())
+}
+
+/// Inputs and results that are reals.
+fn activations(model: &Model) -> Vec<TensorId> {
+    let results = model.nodes.iter().map(|node| node.output);
+    let all = model.inputs.iter().copied().chain(results);
+    all.filter(|id| model[*id].ty.elem == Elem::Float).collect()
+}
+
+/// The range to represent: what is known of the function, else what was annotated.
+fn range(model: &Model, id: TensorId) -> Option<Range> {
+    let producer = model.producer(id).map(|position| &model.nodes[position]);
+    producer.and_then(known_range).or(model[id].range)
+}
+
+/// Functions that fill a known interval keep it, so that inputs beyond the samples are not cut.
+fn known_range(node: &Node) -> Option<Range> {
+    let Op::Unary(Unary { function }) = node.op else {
+        return None;
+    };
+    match function {
+        Function::Sigmoid | Function::HardSigmoid { .. } => Some(Range { min: 0.0, max: 1.0 }),
+        Function::Tanh | Function::Erf | Function::Softsign => Some(Range {
+            min: -1.0,
+            max: 1.0,
+        }),
+        _ => None,
+    }
+}
+
+/// The shares of a softmax: 1/256 each, from the smallest integer.
+fn fixed_shares(int: IntType) -> QuantParams {
+    QuantParams::per_tensor(int, 1.0 / 256.0, int.min() as i32)
+}
+
+/// Scale and zero point for a range: widened to hold 0, and shifted so that 0 is an integer
+/// (whitepaper §2.1).
+pub(super) fn of_range(range: Range, int: IntType) -> QuantParams {
+    let (min, max) = (range.min.min(0.0), range.max.max(0.0));
+    let steps = (int.max() - int.min()) as f32;
+    let scale = (max / steps - min / steps).max(SMALLEST_SCALE);
+    let zero_point = int.min() as f32 - (min / scale).round_ties_even();
+    let zero_point = zero_point.clamp(int.min() as f32, int.max() as f32) as i32;
+    QuantParams::per_tensor(int, scale, zero_point)
+}
+
+/// Keeps quotients of scales finite; a tensor of zeros has this one.
+const SMALLEST_SCALE: f32 = 1e-12;
+
+/// The narrowest range of a result for which no sum, scaled to it, leaves 31 bits.
+fn least_width(model: &Model, node: &Node) -> Option<f32> {
+    let reach = |range: Range| range.min.abs().max(range.max.abs());
+    let operand = |i: usize| {
+        let id = node.inputs.get(i).copied().flatten()?;
+        match &model[id].value {
+            Some(array) => intervals::of_array(array).map(reach),
+            None => range(model, id).map(reach),
+        }
+    };
+    let largest = match &node.op {
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => {
+            let shape = &model.operand_type(node, 1)?.shape;
+            // Products that one result sums, at most.
+            let terms: usize = match node.op {
+                Op::Conv(_) => shape[1..].iter().product(),
+                Op::ConvTranspose(_) => shape[0] * shape[2] * shape[3],
+                _ => shape[shape.len() - 2],
+            };
+            let residual = operand(3).unwrap_or(0.0);
+            operand(0)? * operand(1)? * terms as f32 + operand(2).unwrap_or(0.0) + residual
+        }
+        Op::Binary(_) => (operand(0)? * operand(1)?).max(operand(0)? + operand(1)?),
+        Op::Unary(_) | Op::Concat(_) => return None,
+        Op::Pad(op) => match op.mode {
+            PadMode::Constant(value) => value.abs(),
+            _ => return None,
+        },
+        _ => operand(0)?,
+    };
+    // The sum in steps of the result stays below 2³⁰, with 256 steps to the range.
+    Some(largest * (256.0 / (1u32 << 30) as f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uniform(min: f32, max: f32, int: IntType) -> (f32, i32) {
+        of_range(Range { min, max }, int).uniform()
+    }
+
+    #[test]
+    fn zero_is_an_integer_of_every_range() {
+        assert_eq!(uniform(0.0, 255.0, IntType::U8), (1.0, 0));
+        assert_eq!(uniform(-128.0, 127.0, IntType::U8), (1.0, 128));
+        assert_eq!(uniform(-128.0, 127.0, IntType::I8), (1.0, 0));
+        // Widened to hold 0.
+        assert_eq!(uniform(51.0, 255.0, IntType::U8), (1.0, 0));
+        assert_eq!(uniform(-255.0, -51.0, IntType::U8), (1.0, 255));
+        // Shifted by less than half a step.
+        assert_eq!(uniform(-0.3, 254.7, IntType::U8), (1.0, 0));
+    }
+
+    #[test]
+    fn empty_and_huge_ranges_have_a_scale() {
+        assert_eq!(uniform(0.0, 0.0, IntType::I8), (SMALLEST_SCALE, -128));
+        let (scale, _) = uniform(f32::MIN, f32::MAX, IntType::U8);
+        assert!(scale.is_finite());
+    }
+}

@@ -1,0 +1,177 @@
+//! The whole way from reals to integers, on a small network.
+
+use super::calibrate::{Calibration, Method};
+use super::quantize::{Options, quantize};
+use super::testing::{Sketch, conv, inputs, pads};
+use super::*;
+use crate::ir::{Array, Elem, IntType, Range, TensorId};
+use crate::ops::{Conv, Function, Pool, PoolKind};
+use crate::{eval, integer};
+
+/// Convolution, depthwise and pointwise with a residual sum, pool, dense layer; batch norm after each sum.
+fn network() -> Model {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 3, 8, 8]);
+    let padded = Conv {
+        pads: pads(1),
+        ..conv()
+    };
+    let stem = sketch.conv("stem", x, 8, 3, padded.clone());
+    let stem = sketch.batch_norm("stem_bn", stem);
+    let stem = sketch.relu("stem_relu", stem);
+    let depthwise = Conv {
+        groups: 8,
+        ..padded
+    };
+    let spread = sketch.conv("depthwise", stem, 8, 3, depthwise);
+    let spread = sketch.batch_norm("depthwise_bn", spread);
+    let spread = sketch.unary("swish", Function::HardSwish, spread);
+    let mixed = sketch.conv("pointwise", spread, 8, 1, conv());
+    let mixed = sketch.batch_norm("pointwise_bn", mixed);
+    let sum = sketch.add("sum", mixed, stem);
+    let average = PoolKind::Average {
+        count_include_pad: false,
+    };
+    let pooled = sketch.node("pool", Pool::whole(average, [8, 8]), &[sum]);
+    let flat = sketch.reshape("flat", &[1, 8], pooled);
+    let y = sketch.dense("dense", flat, 10);
+    sketch.model(&[y])
+}
+
+fn calibrated(model: &mut Model) {
+    let samples: Vec<_> = (0..8).map(|seed| inputs(model, 100 + seed)).collect();
+    let mut calibration = Calibration::new(model, Method::MinMax);
+    calibration.observe_all(model, &samples).unwrap();
+    calibration.finish(model).unwrap();
+}
+
+/// Signal over error in decibels.
+fn snr(signal: &[Array], other: &[Array]) -> f64 {
+    let pairs = signal[0].reals().iter().zip(other[0].reals());
+    let (signal, error) = pairs.fold((0.0, 0.0), |(signal, error), (a, b)| {
+        let (a, b) = (f64::from(*a), f64::from(*b));
+        (signal + a * a, error + (a - b) * (a - b))
+    });
+    10.0 * (signal / error).log10()
+}
+
+#[test]
+fn passes_have_names_of_their_own() {
+    let mut names: Vec<_> = PIPELINE.iter().map(|pass| pass.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), PIPELINE.len());
+}
+
+#[test]
+fn a_network_shrinks_to_its_sums() {
+    let mut model = network();
+    run(&mut model, Stage::Float).unwrap();
+    let left: Vec<_> = model.nodes.iter().map(|node| node.op.name()).collect();
+    let expected = [
+        "Conv",
+        "Conv",
+        "HardSwish",
+        "Conv",
+        "AveragePool",
+        "Reshape",
+        "MatMul",
+    ];
+    assert_eq!(left, expected);
+}
+
+#[test]
+fn integers_stay_close_to_reals() {
+    for activations in [IntType::U8, IntType::I8] {
+        let mut model = network();
+        let samples: Vec<_> = (0..4).map(|seed| inputs(&model, seed)).collect();
+        let reals: Vec<_> = samples
+            .iter()
+            .map(|sample| eval::run(&model, sample).unwrap())
+            .collect();
+        run(&mut model, Stage::Float).unwrap();
+        calibrated(&mut model);
+        quantize(&mut model, &Options { activations }).unwrap();
+        run(&mut model, Stage::Quantized).unwrap();
+        for (sample, reals) in samples.iter().zip(&reals) {
+            let integers = integer::quantize_inputs(&model, sample);
+            let outputs = integer::run(&model, &integers).unwrap();
+            let decibels = snr(reals, &integer::dequantize_outputs(&model, outputs));
+            assert!(decibels > 25.0, "{activations:?}: {decibels} dB");
+        }
+    }
+}
+
+#[test]
+fn batch_norm_statistics_replace_samples() {
+    let mut model = network();
+    let sample = inputs(&model, 1);
+    let reals = eval::run(&model, &sample).unwrap();
+    model.tensors[model.inputs[0].0 as usize].range = Some(Range {
+        min: -3.0,
+        max: 3.0,
+    });
+    run(&mut model, Stage::Float).unwrap();
+    calibrate::from_batch_norm(&mut model).unwrap();
+    quantize(&mut model, &Options::default()).unwrap();
+    let integers = integer::quantize_inputs(&model, &sample);
+    let outputs = integer::run(&model, &integers).unwrap();
+    let decibels = snr(&reals, &integer::dequantize_outputs(&model, outputs));
+    assert!(decibels > 12.0, "{decibels} dB");
+}
+
+#[test]
+fn tensors_that_share_integers_share_parameters() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 2, 4, 4]);
+    let a = sketch.conv("a", x, 2, 1, conv());
+    let pool = Pool {
+        strides: [2, 2],
+        kernel: [2, 2],
+        output: [2, 2],
+        ..Pool::whole(PoolKind::Max, [4, 4])
+    };
+    let pooled = sketch.node("pooled", pool, &[a]);
+    let flat = sketch.reshape("flat", &[1, 8], pooled);
+    let gate = sketch.unary("gate", Function::Sigmoid, flat);
+    let joined = sketch.node("joined", crate::ops::Concat { axis: 1 }, &[flat, gate]);
+    let shares = sketch.node("shares", crate::ops::Softmax { axis: 1 }, &[joined]);
+    let mut model = sketch.model(&[shares]);
+    calibrated(&mut model);
+    quantize(&mut model, &Options::default()).unwrap();
+    let params = |id: TensorId| match &model[id].ty.elem {
+        Elem::Quantized(params) => params.clone(),
+        other => panic!("{other:?} is not quantized"),
+    };
+    assert_eq!(params(a), params(pooled));
+    assert_eq!(params(a), params(flat));
+    assert_eq!(params(flat), params(joined));
+    assert_eq!(params(gate), params(joined));
+    assert_eq!(params(shares).uniform(), (1.0 / 256.0, 0));
+    assert_ne!(params(x), params(a));
+}
+
+#[test]
+fn what_cannot_be_quantized_is_named() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 2, 4, 4]);
+    let w = sketch.input("w", &[2, 2, 1, 1]);
+    let a = sketch.node("first", conv(), &[x, w]);
+    let y = sketch.node("second", conv(), &[a, w]);
+    let mut model = sketch.model(&[y]);
+    let error = quantize(&mut model, &Options::default()).unwrap_err();
+    let nodes: Vec<_> = error.diagnostics.iter().map(|d| d.node.clone()).collect();
+    assert_eq!(
+        nodes,
+        [Some("first (Conv)".into()), Some("second (Conv)".into())]
+    );
+
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 4]);
+    let y = sketch.relu("y", x);
+    let mut model = sketch.model(&[y]);
+    let error = quantize(&mut model, &Options::default()).unwrap_err();
+    let messages: Vec<_> = error.diagnostics.iter().map(|d| &d.message[..]).collect();
+    let unknown = |name| format!("the range of tensor `{name}` is unknown");
+    assert_eq!(messages, [unknown("x"), unknown("y")]);
+}
