@@ -19,7 +19,7 @@ pub(super) fn softmax(op: &Softmax, call: &Call) -> Array {
     let extent = x.shape[op.axis];
     let integers = x.quantized();
     let mut result = vec![0; integers.len()];
-    for first in (0..integers.len()).filter(|i| i / stride % extent == 0) {
+    for first in (0..integers.len()).filter(|i| (i / stride).is_multiple_of(extent)) {
         let line: Vec<usize> = (0..extent).map(|i| first + i * stride).collect();
         let largest = line.iter().map(|i| integers[*i]).max();
         let largest = largest.expect("a line has elements");

@@ -34,8 +34,8 @@ pub fn verify(model: &Model) -> Result<()> {
     }
     verify_names(model)?;
     let used = |id: &TensorId| defined[id.0 as usize];
-    let used = ids(model).filter(used).map(|id| &model[id]);
-    used.map(verify_tensor).collect()
+    let mut used = ids(model).filter(used).map(|id| &model[id]);
+    used.try_for_each(verify_tensor)
 }
 
 fn ids(model: &Model) -> impl Iterator<Item = TensorId> {

@@ -118,13 +118,16 @@ fn set_sum(model: &mut Model, position: usize, weights: Array, bias: Vec<f64>) {
     }
 }
 
+/// Tells input and output channel of a weight by its flat index.
+type Ends = Box<dyn Fn(usize) -> (usize, usize)>;
+
 /// A node that sums products with constant weights.
 struct Sum {
     weights: Array,
     /// One for each output channel.
     bias: Vec<f64>,
     /// Input and output channel of a weight, by its flat index.
-    ends: Box<dyn Fn(usize) -> (usize, usize)>,
+    ends: Ends,
     /// Whether each output element sums over all its taps, none of them in a padding.
     sees_every_input: bool,
     /// Whether channels are the last axis, not the second.
@@ -135,7 +138,7 @@ impl Sum {
     fn of(model: &Model, node: &Node) -> Option<Sum> {
         let weights = reals(model, node, 1)?.clone();
         let shape = weights.shape.clone();
-        let (outputs, ends): (usize, Box<dyn Fn(usize) -> (usize, usize)>) = match &node.op {
+        let (outputs, ends): (usize, Ends) = match &node.op {
             Op::Conv(op) => {
                 let run = shape[2] * shape[3];
                 let (depth, per_group) = (shape[1], shape[0] / op.groups);

@@ -12,7 +12,7 @@ use crate::ops::Op;
 use crate::{Error, Result, bail, integer};
 
 /// Choices of the quantization.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Type of activations, 8 bits.
     pub activations: IntType,

@@ -16,7 +16,8 @@ pub(super) fn quantize(model: &mut Model, position: usize) -> Result<()> {
     let (Some(w), bias) = (model.constant(node, 1).cloned(), model.constant(node, 2)) else {
         bail!("{label} has no constant weights");
     };
-    let bias = bias.map(|b| b.reals().to_vec());
+    let (axis, channels) = channels(&node.op, &w.shape);
+    let bias = bias.map(|b| repeated(b, channels.count));
     if !w
         .reals()
         .iter()
@@ -27,7 +28,6 @@ pub(super) fn quantize(model: &mut Model, position: usize) -> Result<()> {
             .hint("the file is damaged, or the network was not trained to the end")
             .at(&label));
     }
-    let (axis, channels) = channels(&node.op, &w.shape);
     let s_x = scale(model, subject(node));
     let scales: Vec<f32> = largest(&w, &channels)
         .iter()
@@ -54,14 +54,22 @@ pub(super) fn quantize(model: &mut Model, position: usize) -> Result<()> {
 /// Quantizes the bias of a product of two activations.
 pub(super) fn quantize_bias_of_product(model: &mut Model, position: usize) -> Result<()> {
     let node = &model.nodes[position];
-    let Some(bias) = model.constant(node, 2).map(|b| b.reals().to_vec()) else {
+    let Some(bias) = model.constant(node, 2) else {
         return Ok(());
     };
+    let columns = model[node.output].ty.shape.last();
+    let bias = repeated(bias, columns.copied().unwrap_or(1));
     let second = node.inputs[1].expect("`verify` demands both operands");
     let product = scale(model, subject(node)) * scale(model, second);
     let products = vec![product; bias.len()];
     set_bias(model, position, &bias, products);
     Ok(())
+}
+
+/// A number for each channel, of a bias that may be a single one.
+fn repeated(bias: &Array, channels: usize) -> Vec<f32> {
+    let numbers = bias.reals();
+    (0..channels).map(|c| numbers[c % numbers.len()]).collect()
 }
 
 fn set_bias(model: &mut Model, position: usize, bias: &[f32], scales: Vec<f32>) {
