@@ -6,7 +6,7 @@ use std::path::Path;
 use onnx_protobuf::{GraphProto, NodeProto, TensorProto};
 
 use super::{Options, attribute, input, order, tensor};
-use crate::ir::{Model, TensorId, Type};
+use crate::ir::{Model, TensorId, Type, verify};
 use crate::ops::{Importer, SourceNode, import_of};
 use crate::{Error, Result, bail};
 
@@ -47,6 +47,7 @@ pub(super) fn import(
     let mut model = importer.model;
     model.remove_dead();
     model.remove_unused_tensors();
+    verify(&model)?;
     Ok(model)
 }
 
