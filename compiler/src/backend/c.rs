@@ -6,7 +6,7 @@ use super::port::{Described, describe};
 use super::row::Spelling;
 use super::{Header, flash_bytes, function_names, literal, macs, operations, runs_in_place, wrap};
 use crate::embedded::TEMPLATES;
-use crate::kernel::{Call, Constant, Kernel, Program, Scalar, Slot, Stmt};
+use crate::kernel::{Call, Constant, Kernel, Program, Scalar, Slot, Stmt, simplified};
 use crate::target::{Language, Target, identifiers};
 
 /// The two files of a program.
@@ -92,6 +92,7 @@ fn frame(program: &Program, target: &Target, header: &Header) -> Value {
         align,
         flash_bytes => flash_bytes(program),
         macs => macs(program),
+        call_run => call_run(name, inputs.iter().chain(&outputs)),
         run => signature(&format!("{name}_run"), &inputs, &outputs, |p| c_type(p.scalar)),
         run_f32 => signature(&format!("{name}_run_f32"), &inputs, &outputs, |_| "float"),
     }
@@ -123,7 +124,10 @@ fn port(p: &Described, offset: usize) -> Value {
         low => p.low,
         high => p.high,
         quantized => p.quantized,
-        offset,
+        address => match offset {
+            0 => "memory".to_string(),
+            _ => format!("(memory + {offset})"),
+        },
     }
 }
 
@@ -147,6 +151,20 @@ fn signature(
     let mut text = String::new();
     wrap::line(&mut text, 0, &format!("int {name}({})", params.join(", ")));
     text.trim_end().to_string()
+}
+
+/// The call of `run` in `run_f32`.
+fn call_run<'a>(name: &str, ports: impl Iterator<Item = &'a Described>) -> String {
+    let args = ports.map(|p| format!("{}_integers", p.parameter));
+    let args: Vec<String> = args.chain(["arena".to_string()]).collect();
+    statement(&format!("{name}_run({});", args.join(", ")))
+}
+
+/// A statement of a function's body, without the last line break.
+fn statement(text: &str) -> String {
+    let mut out = String::new();
+    wrap::line(&mut out, 4, text);
+    out.trim_end().to_string()
 }
 
 /// The parameters of `run` that no call is given.
@@ -257,8 +275,8 @@ fn kernel(kernel: &Kernel, name: &str, program: &Program, target: &Target) -> St
         out.push('\n');
     }
     wrap::line(&mut out, 0, &format!("static void {name}({params}) {{"));
-    block(&mut out, 4, &kernel.body, &spelling);
-    out + "}\n"
+    block(&mut out, 4, &simplified(kernel).body, &spelling);
+    out + "}"
 }
 
 fn block(out: &mut String, indent: usize, body: &[Stmt], spelling: &Spelling) {

@@ -110,8 +110,13 @@ impl Spelling<'_> {
         }
     }
 
-    /// An address as a pointer to `pointee`.
+    /// An address as a pointer to `pointee`; a number as one of 8 bits.
     fn pointer(&self, address: &Expr, pointee: &str, mutable: bool) -> String {
+        match (address, pointee) {
+            (Expr::Int(number), "i8") => return (*number as i8).to_string(),
+            (Expr::Int(number), "u8") => return (*number as u8).to_string(),
+            _ => {}
+        }
         let text = self.expr(address);
         if self.points_to(address, pointee) {
             return text;

@@ -6,7 +6,7 @@ use quote::{format_ident, quote};
 use super::port::{Described, describe};
 use super::row::Spelling;
 use super::{Header, flash_bytes, function_names, literal, macs, operations, unique};
-use crate::kernel::{Buffer, Call, Expr, Kernel, Program, Scalar, Slot, Stmt};
+use crate::kernel::{Buffer, Call, Expr, Kernel, Program, Scalar, Slot, Stmt, simplified};
 use crate::target::{Language, Target, identifiers};
 
 /// The text of a program.
@@ -68,7 +68,16 @@ fn uses(target: &Target, code: &str) -> Vec<String> {
 fn layout(items: TokenStream) -> String {
     let text = items.to_string();
     let file = syn::parse_file(&text).unwrap_or_else(|e| panic!("not Rust: {e}\n{text}"));
-    comments(&prettyplease::unparse(&file))
+    let items = file.items.into_iter().map(|item| {
+        let file = syn::File {
+            shebang: None,
+            frontmatter: None,
+            attrs: vec![],
+            items: vec![item],
+        };
+        comments(&prettyplease::unparse(&file))
+    });
+    items.collect::<Vec<_>>().join("\n")
 }
 
 fn comments(text: &str) -> String {
@@ -230,6 +239,7 @@ fn run(program: &Program, names: &[String], target: &Target, header: &Header) ->
         };
     }
     let arguments = arguments(program);
+    let exists = exists(features);
     let list = features.join(",");
     let safety = format!(
         " The processor has these features: {}.",
@@ -242,9 +252,9 @@ fn run(program: &Program, names: &[String], target: &Target, header: &Header) ->
     quote! {
         /// Evaluates the network.
         ///
-        /// It exists in crates that are compiled for processors with the features that the kernels use; other
-        /// crates ask the processor, then call [`run_unchecked`].
-        #[cfg(all(#(target_feature = #features),*))]
+        /// It exists in crates that are compiled for processors with the features that the kernels use;
+        /// other crates ask the processor, then call [`run_unchecked`].
+        #exists
         pub fn run(#parameters) {
             note!(#proof);
             unsafe { run_unchecked(#arguments) }
@@ -258,6 +268,15 @@ fn run(program: &Program, names: &[String], target: &Target, header: &Header) ->
         pub unsafe fn run_unchecked(#parameters) {
             #calls
         }
+    }
+}
+
+/// The condition that a crate is compiled for processors with the features; none where there are none.
+fn exists(features: &[String]) -> Option<TokenStream> {
+    match features {
+        [] => None,
+        [feature] => Some(quote!(#[cfg(target_feature = #feature)])),
+        _ => Some(quote!(#[cfg(all(#(target_feature = #features),*))])),
     }
 }
 
@@ -357,8 +376,7 @@ fn run_f32(program: &Program, target: &Target) -> TokenStream {
         quote!([0; #len])
     });
     let features = &target.rust.features;
-    let exists =
-        (!features.is_empty()).then(|| quote!(#[cfg(all(#(target_feature = #features),*))]));
+    let exists = exists(features);
     let quantized = inputs.iter().map(quantized);
     let dequantized = outputs.iter().map(dequantized);
     let passed = ports().enumerate().map(|(i, p)| {
@@ -544,7 +562,7 @@ fn kernel(
     }
     text += "note!(\"SAFETY: the caller's buffers hold every element that is named here.\");";
     text += "unsafe {";
-    block(&mut text, &kernel.body, &spelling);
+    block(&mut text, &simplified(kernel).body, &spelling);
     text += "}}";
     layout(
         text.parse()

@@ -7,6 +7,8 @@
 pub mod interp;
 mod ir;
 mod program;
+mod simplify;
 
 pub use ir::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
 pub use program::{Call, Constant, Port, Program, Slot};
+pub use simplify::simplified;
