@@ -251,7 +251,7 @@ impl Run<'_> {
         for (i, source) in self.space.operands.iter().enumerate() {
             let address = self.address(i, source, first);
             let (ty, value) = load(source.scalar, address, self.inner.strides[i], part);
-            let name = format!("{}{tag}", ["a", "b", "c"][i]);
+            let name = format!("{}{tag}", ["u", "v", "w"][i]);
             steps.push(define(&name, ty, value));
             loaded.push(var(name));
         }
