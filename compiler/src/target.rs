@@ -54,6 +54,10 @@ pub struct Dot {
     /// What `load_a_i8` adds to an activation so that it fits the instruction.
     #[serde(default)]
     pub offset_i8: i32,
+    /// Whether a product that reads each activation often gains from their magnitudes, computed once
+    /// (`dot_magnitude`).
+    #[serde(default)]
+    pub magnitudes: bool,
 }
 
 /// `acc[lane] += Σ a[lane][tap] · w[lane][tap]`.

@@ -28,7 +28,8 @@ const FAR_CACHE: usize = 256 << 10;
 
 /// A product whose sizes, zero points and clamp are compile-time facts.
 ///
-/// Buffers: `x`, then `r` if there is a residual, then `y`. `x` starts at the first window's corner.
+/// Buffers: `x`, the input's magnitudes `v` if it has them, `r` if there is a residual, `y`.
+/// `x` and `v` start at the first window's corner.
 #[derive(Clone, Debug)]
 pub struct Gemm {
     /// The kernel's name.
@@ -45,6 +46,8 @@ pub struct Gemm {
     pub input_signed: bool,
     /// Whether the input may be read a few bytes past its end.
     pub slack: bool,
+    /// Whether the input, which is i8 then, comes with its magnitudes.
+    pub magnitudes: bool,
     /// The result.
     pub output: View,
     /// From sums to results.
@@ -146,6 +149,9 @@ impl Gemm {
             mutable,
         };
         let mut buffers = vec![buffer("x", self.input_signed, false)];
+        if self.magnitudes {
+            buffers.push(buffer("v", false, false));
+        }
         let residual = self.requantize.residual.as_ref();
         buffers.extend(residual.map(|r| buffer("r", r.signed, false)));
         buffers.push(buffer("y", self.requantize.signed, true));
@@ -343,24 +349,37 @@ impl Build<'_> {
             let index = self.layout.pixels.index(0) + size(i * self.layout.pixels.row().strides[0]);
             let group = self.gemm.input.extent[3] / self.gemm.groups;
             let index = self.grouped(index, group) + input.clone();
-            let signed = usize::from(self.gemm.input_signed);
-            let value = match part {
-                None => op(["load_a_u8", "load_a_i8"][signed], [at("x", index)]),
-                Some(n) => {
-                    let args = [at("x", index), size(n)];
-                    op(["load_a_u8_part", "load_a_i8_part"][signed], args)
-                }
-            };
+            let value = self.activations("x", index.clone(), part);
             steps.push(define(&format!("a{i}"), "va", value));
+            if self.gemm.magnitudes {
+                let value = self.activations("v", index, part);
+                steps.push(define(&format!("v{i}"), "va", value));
+            }
             for j in 0..cols {
-                let args = [var(sum(i, j)), var(format!("a{i}")), var(format!("w{j}"))];
+                let [a, v, w] = [format!("a{i}"), format!("v{i}"), format!("w{j}")].map(var);
+                let sums = var(sum(i, j));
+                let value = match self.gemm.magnitudes {
+                    true => op("dot_magnitude", [sums, a, v, w]),
+                    false => op("dot", [sums, a, w]),
+                };
                 steps.push(Stmt::Set {
                     name: sum(i, j),
-                    value: op("dot", args),
+                    value,
                 });
             }
         }
         steps
+    }
+
+    fn activations(&self, buffer: &str, index: Expr, part: Option<usize>) -> Expr {
+        let (signed, address) = (usize::from(self.gemm.input_signed), at(buffer, index));
+        match part {
+            None => op(["load_a_u8", "load_a_i8"][signed], [address]),
+            Some(n) => op(
+                ["load_a_u8_part", "load_a_i8_part"][signed],
+                [address, size(n)],
+            ),
+        }
     }
 
     /// Address of a vector of a constant that has one element a channel.

@@ -5,6 +5,7 @@ mod depthwise;
 pub(crate) mod elementwise;
 pub(crate) mod gather;
 mod gemm;
+pub(crate) mod magnitude;
 pub(crate) mod nest;
 mod pack;
 mod pixels;

@@ -45,7 +45,8 @@ impl Product {
 }
 
 /// The constants of `gemm`, in tiles `[group][tile][run][step][vector][lane][k]`; padding is zero.
-pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
+/// Activations are read as `x + offset`.
+pub fn pack(gemm: &Gemm, target: &Target, product: &Product, offset: i32) -> Packed {
     let layout = gemm.layout(target);
     let dot = &target.dot;
     let group = product.bias.len() / gemm.groups;
@@ -68,7 +69,6 @@ pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
             }
         }
     }
-    let offset = offset(target, gemm.input_signed);
     let padded = layout.padded;
     let each = |f: &dyn Fn(usize) -> [u8; 4]| -> Vec<u8> {
         let lanes = (0..gemm.groups).flat_map(|g| (0..padded).map(move |lane| (g, lane)));

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::ir::{Elem, IntType, QuantParams, Type};
 use crate::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
-use crate::kernels::pack::pack;
+use crate::kernels::pack::{offset, pack};
 use crate::kernels::{Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window};
 use crate::prove;
 use crate::target::{self, Target};
@@ -220,11 +220,20 @@ impl Filled {
             input: self.input,
             input_signed: self.case.input_signed,
             slack: self.case.slack,
+            magnitudes: false,
             output: self.output,
             requantize: self.requantize.clone(),
             constants: Self::names(),
         };
-        (gemm.kernel(target), pack(&gemm, target, &self.product))
+        (
+            gemm.kernel(target),
+            pack(
+                &gemm,
+                target,
+                &self.product,
+                offset(target, gemm.input_signed),
+            ),
+        )
     }
 
     fn depthwise(&self, target: &Target) -> (Kernel, Packed) {

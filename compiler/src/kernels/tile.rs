@@ -85,6 +85,7 @@ mod tests {
         cols: 4,
         offset_u8: -128,
         offset_i8: 0,
+        magnitudes: false,
     };
 
     fn covered(segments: &[Segment]) -> usize {

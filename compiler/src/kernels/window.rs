@@ -48,6 +48,24 @@ impl Window {
         self.extent[0] * self.extent[1]
     }
 
+    /// Elements from the first window's corner to the last element of the last window of `output`.
+    pub fn last(&self, output: &View, input: &View) -> usize {
+        let along = |axis: usize| {
+            let pixel = (output.extent[axis + 1] - 1) * self.strides[axis];
+            pixel + self.extent[axis].saturating_sub(1) * self.steps[axis]
+        };
+        let ends = [
+            output.extent[0] - 1,
+            along(0),
+            along(1),
+            input.extent[3] - 1,
+        ];
+        ends.iter()
+            .zip(&input.strides)
+            .map(|(end, stride)| end * stride)
+            .sum()
+    }
+
     /// The window over `channels` of the view's channels, with neighbouring taps joined where memory allows.
     pub fn runs(&self, view: &View, channels: usize) -> Runs {
         let mut runs = Runs {

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::ir::{Clamp, Granularity, Node, QuantParams, TensorId};
 use crate::kernel::Scalar;
+use crate::kernels::magnitude;
 use crate::kernels::{
     Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, offset, pack,
 };
@@ -135,6 +136,7 @@ pub(super) fn emit(
     let ((from, input), (to, output)) = (windows.input, windows.output);
     let single = input.extent[3] == windows.groups && output.extent[3] == windows.groups;
     let (name, slack) = (cx.name("sums"), !cx.ends_exactly(x));
+    let mut args = vec![from];
     let mut kernel = if single && windows.groups > 1 && windows.window.taps() > 0 {
         prove::sums(product, 0)?;
         let mut conv = Depthwise {
@@ -153,26 +155,64 @@ pub(super) fn emit(
         conv.kernel(cx.target)
     } else {
         prove::sums(product, offset(cx.target, input_signed))?;
+        let signed = match slack {
+            true => with_magnitudes(cx, windows, input_signed),
+            false => None,
+        };
+        if let Some(places) = signed {
+            args = places.to_vec();
+        }
         let mut gemm = Gemm {
             name,
             comment: vec![],
             window: windows.window,
             groups: windows.groups,
             input,
-            input_signed,
+            input_signed: input_signed || signed.is_some(),
             slack,
+            magnitudes: signed.is_some(),
             output,
             requantize,
             constants: Names::default(),
         };
-        let packed = pack(&gemm, cx.target, product);
+        let packed = pack(&gemm, cx.target, product, offset(cx.target, input_signed));
         gemm.constants = constants(cx, packed);
         gemm.kernel(cx.target)
     };
     kernel.comment = comment(cx, node, windows, product)?;
-    let args: Vec<_> = [from].into_iter().chain(added).chain([to]).collect();
+    args.extend(added.into_iter().chain([to]));
     cx.call(kernel, &args, macs);
     Ok(())
+}
+
+/// Activations met at least this often are worth their magnitudes beforehand.
+const OFTEN: usize = 4;
+
+/// Inputs of more bytes than this would cost too much memory beside themselves.
+const FEW_BYTES: usize = 256 << 10;
+
+/// The input as i8 and its magnitudes, in memory of their own, where the machine gains from them.
+fn with_magnitudes(cx: &mut Lowering, windows: &Windows, signed: bool) -> Option<[Place; 2]> {
+    let ((from, input), (_, output)) = (windows.input, windows.output);
+    let vectors = (output.extent[3] / windows.groups).div_ceil(cx.target.dot.lanes);
+    let [down, right] = windows.window.strides;
+    let often = vectors * windows.window.taps() >= OFTEN * down * right;
+    let last = windows.window.last(&output, &input);
+    // A product may read past the last activation, never more than a step.
+    let bytes = (last + cx.target.dot.k).next_multiple_of(cx.target.bytes);
+    if !cx.target.dot.magnitudes || !often || bytes > FEW_BYTES {
+        return None;
+    }
+    let magnitudes = cx.scratch(Scalar::U8, bytes);
+    let name = cx.name("magnitudes");
+    let kernel = magnitude::magnitudes(&name, signed, bytes, cx.target);
+    if signed {
+        cx.call(kernel, &[from, magnitudes], 0);
+        return Some([from, magnitudes]);
+    }
+    let shifted = cx.scratch(Scalar::I8, bytes);
+    cx.call(kernel, &[from, shifted, magnitudes], 0);
+    Some([shifted, magnitudes])
 }
 
 fn constants(cx: &mut Lowering, packed: Packed) -> Names {

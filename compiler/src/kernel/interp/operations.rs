@@ -118,6 +118,14 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "min_u8" => |_, _, v| bytes(v, |a, b| a.min(b)),
         "max_i8" => |_, _, v| bytes(v, |a, b| (a as i8).max(b as i8) as u8),
         "min_i8" => |_, _, v| bytes(v, |a, b| (a as i8).min(b as i8) as u8),
+        "shift_u8" => |t, _, v| {
+            let shifted = v[0].bytes().iter().map(|x| i32::from(*x) + t.dot.offset_u8);
+            Value::Bytes(shifted.map(|x| x as u8).collect())
+        },
+        "magnitude_i8" => |_, _, v| {
+            let bytes = v[0].bytes().iter();
+            Value::Bytes(bytes.map(|x| (*x as i8).unsigned_abs()).collect())
+        },
         "select_f32" => |_, _, v| {
             let sides = v[1].reals().iter().zip(v[2].reals());
             let chosen = v[0]
@@ -147,6 +155,17 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "dot" => |t, m, v| {
             products(m, v[0].ints(), t.dot.k, |lane, k| {
                 (v[1].ints()[k], v[2].ints()[lane * t.dot.k + k])
+            })
+        },
+        "dot_magnitude" => |t, m, v| {
+            for k in 0..t.dot.k {
+                // Padding may be anything, its weights are 0.
+                let counts = v[3].ints().iter().skip(k).step_by(t.dot.k).any(|w| *w != 0);
+                let same = v[1].ints()[k].abs() == i32::from(v[2].ints()[k] as u8);
+                assert!(same || !counts, "{}: {v:?}: no magnitudes", m.kernel);
+            }
+            products(m, v[0].ints(), t.dot.k, |lane, k| {
+                (v[1].ints()[k], v[3].ints()[lane * t.dot.k + k])
             })
         },
         "dot_taps" => |t, m, v| {
