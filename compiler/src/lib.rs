@@ -16,6 +16,7 @@ pub mod data;
 mod embedded;
 mod error;
 pub mod eval;
+pub mod harness;
 pub mod integer;
 pub mod ir;
 pub mod kernel;
@@ -24,6 +25,7 @@ pub mod lower;
 pub mod onnx;
 pub mod ops;
 pub mod passes;
+pub mod pipeline;
 pub mod prove;
 pub mod target;
 

@@ -124,7 +124,7 @@ impl Source {
             bail!("only images can be resized"; hint: "leave --resize out, or pass a folder of images");
         }
         let mut streams = numpy::open(path)?;
-        let labels = take_labels(&mut streams, options)?;
+        let labels = take_labels(&mut streams, model, options)?;
         let batch = batch(model);
         let mut feeds = vec![];
         for id in &model.inputs {
@@ -242,28 +242,39 @@ fn image_size(target: &Target, batch: usize) -> Result<[usize; 3]> {
     }
 }
 
-/// The array of labels, if there is one.
-fn take_labels(streams: &mut Vec<Stream>, options: &Options) -> Result<Option<Stream>> {
-    let found = match &options.labels {
-        Some(name) => match streams.iter().position(|s| s.name == *name) {
-            None => bail!("no array of labels `{name}`; there are {}", names(streams)),
-            found => found,
-        },
-        None => ["labels", "label", "y"]
-            .iter()
-            .find_map(|name| streams.iter().position(|s| s.name == *name)),
-    };
-    let labels = found.map(|i| streams.remove(i));
-    match &labels {
-        Some(s) if !s.is_samples() || s.shape[1..].iter().any(|n| *n != 1) => {
+/// The array of labels, if there is one: that of the name that was given, or one of a usual name that no
+/// input lays claim to and that looks like labels.
+fn take_labels(
+    streams: &mut Vec<Stream>,
+    model: &Model,
+    options: &Options,
+) -> Result<Option<Stream>> {
+    let fits = |s: &Stream| s.is_samples() && s.shape[1..].iter().all(|n| *n == 1);
+    let called = |name: &str| streams.iter().position(|s| s.name == name);
+    if let Some(name) = &options.labels {
+        let Some(found) = called(name) else {
+            bail!("no array of labels `{name}`; there are {}", names(streams));
+        };
+        let labels = streams.remove(found);
+        if !fits(&labels) {
             bail!(
-                "labels `{}` of shape {:?} are not one integer a sample",
-                s.name,
-                s.shape
-            )
+                "labels `{name}` of shape {:?} are not one integer a sample",
+                labels.shape
+            );
         }
-        _ => Ok(labels),
+        return Ok(Some(labels));
     }
+    let claimed = |name: &str| {
+        model.inputs.iter().any(|id| model[*id].name == name)
+            || options.arrays.values().any(|array| array == name)
+    };
+    let usual = ["labels", "label", "y"];
+    let mut found = usual
+        .iter()
+        .filter(|n| !claimed(n))
+        .filter_map(|n| called(n));
+    let found = found.find(|i| fits(&streams[*i]));
+    Ok(found.map(|i| streams.remove(i)))
 }
 
 fn names(streams: &[Stream]) -> String {

@@ -1,0 +1,126 @@
+//! The compilers of this machine, and what they are told.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::target::{Language, Target};
+
+/// A compiler with its options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiler {
+    /// For reports: `gcc -O3`.
+    pub name: String,
+    /// What it compiles.
+    pub language: Language,
+    /// The command.
+    pub command: PathBuf,
+    /// Its options.
+    pub arguments: Vec<String>,
+}
+
+/// Something that could not be done here, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// What.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The compilers that are looked for.
+const C_COMPILERS: &[&str] = &["gcc", "clang", "clang-19"];
+
+/// Every compiler of a language, at the lowest and the highest level of optimisation, and those that are
+/// not installed. All treat warnings as errors.
+pub fn compilers(target: &Target, language: Language) -> (Vec<Compiler>, Vec<Skipped>) {
+    let (mut found, mut skipped) = (vec![], vec![]);
+    let names = match language {
+        Language::C => C_COMPILERS,
+        Language::Rust => &["rustc"],
+    };
+    for name in names {
+        let command = PathBuf::from(name);
+        if !answers(&command) {
+            skipped.push(Skipped {
+                name: name.to_string(),
+                reason: "not installed".to_string(),
+            });
+            continue;
+        }
+        for level in ["0", "3"] {
+            found.push(Compiler::new(target, language, &command, level));
+        }
+    }
+    (found, skipped)
+}
+
+fn answers(command: &Path) -> bool {
+    let version = Command::new(command).arg("--version").output();
+    version.is_ok_and(|v| v.status.success())
+}
+
+impl Compiler {
+    /// A compiler at a level of optimisation, warnings as errors.
+    pub fn new(target: &Target, language: Language, command: &Path, level: &str) -> Compiler {
+        let mut arguments: Vec<String> = match language {
+            Language::C => ["-std=c99", "-Wall", "-Wextra", "-Werror"]
+                .map(str::to_string)
+                .to_vec(),
+            Language::Rust => ["--edition=2024", "-Dwarnings"]
+                .map(str::to_string)
+                .to_vec(),
+        };
+        match language {
+            Language::C => {
+                arguments.push(format!("-O{level}"));
+                arguments.extend(target.c.flags.iter().cloned());
+            }
+            Language::Rust => {
+                arguments.push(format!("-Copt-level={level}"));
+                let features = target.rust.features.iter().map(|f| format!("+{f}"));
+                let features = features.collect::<Vec<_>>().join(",");
+                if !features.is_empty() {
+                    arguments.push(format!("-Ctarget-feature={features}"));
+                }
+            }
+        }
+        Compiler {
+            name: format!("{} -O{level}", command.display()),
+            language,
+            command: command.to_path_buf(),
+            arguments,
+        }
+    }
+
+    /// The same compiler with further options.
+    pub fn with(mut self, options: &[&str]) -> Compiler {
+        for option in options {
+            self.name += &format!(" {option}");
+            self.arguments.push(option.to_string());
+        }
+        self
+    }
+}
+
+/// Whether this machine runs a target's programs; else, why not.
+/// rustc knows what the processor can do and calls it what targets call it.
+pub fn runs_here(target: &Target) -> Result<(), Skipped> {
+    let features = &target.rust.features;
+    if features.is_empty() {
+        return Ok(());
+    }
+    let native = Command::new("rustc")
+        .args(["--print", "cfg", "-Ctarget-cpu=native"])
+        .output()
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+        .unwrap_or_default();
+    let has = |f: &&String| native.contains(&format!("target_feature=\"{f}\""));
+    let lacking: Vec<_> = features.iter().filter(|f| !has(f)).cloned().collect();
+    match lacking.is_empty() {
+        true => Ok(()),
+        false => Err(Skipped {
+            name: target.name.clone(),
+            reason: format!("this machine lacks {}", lacking.join(", ")),
+        }),
+    }
+}

@@ -1,0 +1,218 @@
+//! A check program: reads samples from stdin, runs the network, writes outputs to stdout; or measures time.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use minijinja::{Environment, context};
+
+use crate::embedded::TEMPLATES;
+use crate::harness::Compiler;
+use crate::kernel::{Port, Program, Scalar};
+use crate::pipeline::Source;
+use crate::target::Target;
+use crate::{Error, Result, bail};
+
+/// A compiled check program in a folder of its own, which goes away with it.
+pub struct Executable {
+    folder: tempfile::TempDir,
+    inputs: Vec<usize>,
+    outputs: Vec<usize>,
+}
+
+/// Duration of one evaluation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// Nanoseconds of the fastest evaluation.
+    pub best: f64,
+    /// Nanoseconds of the median evaluation.
+    pub median: f64,
+    /// Reference cycles of the fastest evaluation, where the machine counts them.
+    pub cycles: Option<f64>,
+    /// Nanoseconds of each call in the fastest evaluation of its own, if the program was built with a trace hook.
+    pub calls: Vec<f64>,
+}
+
+impl Executable {
+    /// Compiles emitted source together with a check program; `trace` says whether the source was printed
+    /// with a trace hook.
+    pub fn build(
+        source: &Source,
+        program: &Program,
+        target: &Target,
+        compiler: &Compiler,
+        trace: bool,
+    ) -> Result<Executable> {
+        let failed = |e: std::io::Error| Error::new(format!("cannot build a check program: {e}"));
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text);
+        let name = &program.name;
+        let check = match source {
+            Source::Rust(text) => {
+                write(&format!("{name}.rs"), text).map_err(failed)?;
+                "check.rs"
+            }
+            Source::C(c) => {
+                write(&format!("{name}.h"), &c.header).map_err(failed)?;
+                write(&format!("{name}.c"), &c.source).map_err(failed)?;
+                "check.c"
+            }
+        };
+        write(check, &render(check, program, trace)?).map_err(failed)?;
+        let mut command = Command::new(&compiler.command);
+        command.args(&compiler.arguments).arg(check);
+        if let Source::C(_) = source {
+            command.arg(format!("{name}.c"));
+        }
+        command.args(["-o", "check"]).current_dir(folder.path());
+        let output = command
+            .output()
+            .map_err(|e| Error::new(format!("{} does not start: {e}", compiler.name)))?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let head: Vec<_> = text.lines().take(20).collect();
+            bail!(
+                "{} refuses the program for {}:\n{}",
+                compiler.name,
+                target.name,
+                head.join("\n")
+            );
+        }
+        Ok(Executable {
+            folder,
+            inputs: program.inputs.iter().map(bytes).collect(),
+            outputs: program.outputs.iter().map(bytes).collect(),
+        })
+    }
+
+    /// The bytes of the outputs for the bytes of the inputs, sample by sample.
+    pub fn run(&self, samples: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<Vec<u8>>>> {
+        for (i, sample) in samples.iter().enumerate() {
+            let sizes: Vec<_> = sample.iter().map(Vec::len).collect();
+            if sizes != self.inputs {
+                bail!(
+                    "sample {i} has inputs of {sizes:?} bytes, the program takes {:?}",
+                    self.inputs
+                );
+            }
+        }
+        let written = samples.concat().concat();
+        let bytes = self.start(&[], written)?;
+        let each: usize = self.outputs.iter().sum();
+        if bytes.len() != each * samples.len() {
+            bail!(
+                "the check program wrote {} bytes for {} samples of {each}",
+                bytes.len(),
+                samples.len()
+            );
+        }
+        let mut rest = bytes.as_slice();
+        let mut take = |n: &usize| {
+            let (head, tail) = rest.split_at(*n);
+            rest = tail;
+            head.to_vec()
+        };
+        Ok(samples
+            .iter()
+            .map(|_| self.outputs.iter().map(&mut take).collect())
+            .collect())
+    }
+
+    /// Time of one evaluation, over `repeats` of them on one sample.
+    pub fn time(&self, sample: &[Vec<u8>], repeats: usize) -> Result<Timing> {
+        let bytes = self.start(&[repeats.to_string()], sample.concat())?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut timing = Timing::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let (Some(name), Some(Ok(value))) = (words.next(), words.next().map(str::parse)) else {
+                bail!("the check program wrote `{line}`");
+            };
+            match name {
+                "best" => timing.best = value,
+                "median" => timing.median = value,
+                "cycles" => timing.cycles = Some(value).filter(|c| *c > 0.0),
+                _ => timing.calls.push(value),
+            }
+        }
+        Ok(timing)
+    }
+
+    fn start(&self, arguments: &[String], input: Vec<u8>) -> Result<Vec<u8>> {
+        let failed = |e: std::io::Error| Error::new(format!("the check program fails: {e}"));
+        let mut child = Command::new(self.path())
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        let mut stdout = child.stdout.take().expect("stdout is piped");
+        // A second thread writes, or both sides could wait for each other with full pipes.
+        let writer = std::thread::spawn(move || stdin.write_all(&input));
+        let mut bytes = vec![];
+        stdout.read_to_end(&mut bytes).map_err(failed)?;
+        let output = child.wait_with_output().map_err(failed)?;
+        let written = writer.join().expect("writing does not panic");
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "the check program ends with {}\n{}",
+                output.status,
+                text.trim_end()
+            );
+        }
+        written.map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("check")
+    }
+}
+
+fn bytes(port: &Port) -> usize {
+    port.ty.len() * port.scalar.bytes()
+}
+
+/// The text of a check program.
+fn render(template: &str, program: &Program, trace: bool) -> Result<String> {
+    let failed = |e: minijinja::Error| Error::new(format!("template {template}: {e}"));
+    let mut environment = Environment::new();
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text).map_err(failed)?;
+    }
+    let port = |p: &Port| {
+        context! {
+            len => p.ty.len(),
+            rust => format!("{:?}", p.scalar).to_lowercase(),
+            c => c_type(p.scalar),
+        }
+    };
+    let values = context! {
+        name => &program.name,
+        inputs => program.inputs.iter().map(port).collect::<Vec<_>>(),
+        outputs => program.outputs.iter().map(port).collect::<Vec<_>>(),
+        arena => program.arena_bytes,
+        align => program.align,
+        calls => program.calls.len(),
+        trace,
+    };
+    let template = environment.get_template(template).map_err(failed)?;
+    template.render(values).map_err(failed)
+}
+
+fn c_type(scalar: Scalar) -> &'static str {
+    match scalar {
+        Scalar::I8 => "int8_t",
+        Scalar::U8 => "uint8_t",
+        Scalar::I16 => "int16_t",
+        Scalar::U16 => "uint16_t",
+        Scalar::I32 => "int32_t",
+        Scalar::U32 => "uint32_t",
+        Scalar::I64 => "int64_t",
+        Scalar::F32 => "float",
+    }
+}

@@ -1,0 +1,145 @@
+//! The check programs, around networks written by hand in place of emitted ones.
+
+use super::*;
+use crate::backend::c;
+use crate::ir::{Elem, IntType, QuantParams, Type};
+use crate::kernel::{Port, Program, Scalar};
+use crate::pipeline::Source;
+use crate::target::{Language, Target};
+
+const C_SOURCE: &str = "
+#include \"twice.h\"
+int twice_run(const uint8_t *x, const int8_t *z, int32_t *y, void *arena)
+{
+    uint8_t *scratch = arena;
+    for (int i = 0; i < 3; i++) scratch[i] = x[i];
+    TRACE
+    for (int i = 0; i < 3; i++) y[i] = 2 * scratch[i] + z[0];
+    TRACE2
+    return 0;
+}
+";
+
+const C_HEADER: &str = "
+#include <stdint.h>
+int twice_run(const uint8_t *x, const int8_t *z, int32_t *y, void *arena);
+void twice_trace(int call);
+";
+
+const RUST_SOURCE: &str = "
+pub struct Arena([u8; 64]);
+impl Arena {
+    pub const fn new() -> Arena { Arena([0; 64]) }
+}
+pub fn run(x: &[u8; 3], z: &[i8; 1], y: &mut [i32; 3], arena: &mut Arena) {
+    arena.0[..3].copy_from_slice(x);
+    TRACE
+    for i in 0..3 { y[i] = 2 * i32::from(arena.0[i]) + i32::from(z[0]); }
+    TRACE2
+}
+";
+
+fn program() -> Program {
+    let port = |name: &str, len: usize, scalar| Port {
+        name: name.into(),
+        ty: Type {
+            shape: vec![1, len],
+            elem: Elem::Quantized(QuantParams::per_tensor(IntType::U8, 1.0, 0)),
+        },
+        scalar,
+    };
+    let call = |macs| crate::kernel::Call {
+        layer: "layer".into(),
+        kernel: 0,
+        args: vec![],
+        macs,
+    };
+    Program {
+        name: "twice".into(),
+        inputs: vec![port("x", 3, Scalar::U8), port("z", 1, Scalar::I8)],
+        outputs: vec![port("y", 3, Scalar::I32)],
+        arena_bytes: 64,
+        align: 32,
+        kernels: vec![],
+        constants: vec![],
+        calls: vec![call(0), call(3)],
+    }
+}
+
+fn source(language: Language, trace: bool) -> Source {
+    let (call, text) = match language {
+        Language::C => ("twice_trace", C_SOURCE),
+        Language::Rust => ("super::trace", RUST_SOURCE),
+    };
+    let hook = |i: usize| match trace {
+        true => format!("{call}({i});"),
+        false => String::new(),
+    };
+    let text = text.replace("TRACE2", &hook(1)).replace("TRACE", &hook(0));
+    match language {
+        Language::Rust => Source::Rust(text),
+        Language::C => Source::C(c::Source {
+            source: text,
+            header: C_HEADER.into(),
+        }),
+    }
+}
+
+#[test]
+fn every_compiler_builds_a_program_that_answers() {
+    let (target, program) = (Target::load("generic").unwrap(), program());
+    let samples = vec![
+        vec![vec![1, 2, 3], vec![0]],
+        vec![vec![255, 0, 7], vec![(-1_i8) as u8]],
+    ];
+    let expected = [[2, 4, 6], [509, -1, 13_i32]];
+    for language in [Language::C, Language::Rust] {
+        let (found, skipped) = compilers(&target, language);
+        for skipped in skipped {
+            println!("skipped: {}: {}", skipped.name, skipped.reason);
+        }
+        for compiler in found {
+            let source = source(language, false);
+            let built = Executable::build(&source, &program, &target, &compiler, false).unwrap();
+            let outputs = built.run(&samples).unwrap();
+            for (output, expected) in outputs.iter().zip(expected) {
+                let bytes = expected.map(i32::to_le_bytes).concat();
+                assert_eq!(output[0], bytes, "{}", compiler.name);
+            }
+            assert!(built.run(&[vec![vec![1], vec![1]]]).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_traced_program_times_its_calls() {
+    let (target, program) = (Target::load("generic").unwrap(), program());
+    for language in [Language::C, Language::Rust] {
+        let Some(compiler) = compilers(&target, language).0.pop() else {
+            println!("skipped: no compiler of {language:?}");
+            continue;
+        };
+        let source = source(language, true);
+        let built = Executable::build(&source, &program, &target, &compiler, true).unwrap();
+        let timing = built.time(&[vec![1, 2, 3], vec![0]], 10).unwrap();
+        assert_eq!(timing.calls.len(), 2);
+        assert!(timing.best <= timing.median);
+    }
+}
+
+#[test]
+fn what_a_compiler_refuses_is_shown() {
+    let (target, program) = (Target::load("generic").unwrap(), program());
+    let Some(compiler) = compilers(&target, Language::Rust).0.pop() else {
+        println!("skipped: no rustc");
+        return;
+    };
+    let source = Source::Rust("pub fn run() -> u8 { unused }".into());
+    let error = Executable::build(&source, &program, &target, &compiler, false);
+    let message = error.err().expect("it cannot build").to_string();
+    assert!(
+        message.contains("refuses the program for generic"),
+        "{message}"
+    );
+    assert!(message.contains("unused"), "{message}");
+}

@@ -1,0 +1,151 @@
+//! From an ONNX file to source text: the steps that the command line and the macro share.
+//!
+//! ```text
+//! load ─▶ calibrate ─▶ quantize ─▶ lower ─▶ print
+//! ```
+
+use std::path::Path;
+
+use crate::backend::{self, Header};
+use crate::data::Sample;
+use crate::ir::{Array, Elem, Model, TensorId, verify};
+use crate::kernel::Program;
+use crate::passes::calibrate::{Calibration, Method, from_batch_norm};
+use crate::passes::{self, Stage, quantize};
+use crate::target::{Language, Target};
+use crate::{Result, bail, lower, onnx};
+
+/// Samples evaluated at a time: bounds memory, and keeps a few cores busy.
+const CHUNK: usize = 16;
+
+/// Emitted text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// One module.
+    Rust(String),
+    /// A source file and the header that it includes.
+    C(backend::c::Source),
+}
+
+/// Reads a model and simplifies it: constants folded, batch norm folded, activations fused.
+pub fn load(path: &Path, options: &onnx::Options) -> Result<Model> {
+    let mut model = onnx::load(path, options)?;
+    verify(&model)?;
+    passes::run(&mut model, Stage::Float)?;
+    Ok(model)
+}
+
+/// Annotates where the reals of each tensor lie, as seen on samples.
+/// Samples are read a few at a time, so their number costs no memory.
+pub fn calibrate(
+    model: &mut Model,
+    samples: impl Iterator<Item = Result<Sample>>,
+    method: Method,
+) -> Result<()> {
+    let mut calibration = Calibration::new(model, method);
+    let mut inputs = samples.map(|s| s.map(|s| s.inputs));
+    let mut empty = true;
+    loop {
+        let chunk: Vec<_> = inputs.by_ref().take(CHUNK).collect::<Result<_>>()?;
+        if chunk.is_empty() {
+            break;
+        }
+        calibration.observe_all(model, &chunk)?;
+        empty = false;
+    }
+    if empty {
+        bail!("no samples to calibrate with"; hint: "pass a .npz or .npy file, or a folder of images");
+    }
+    calibration.finish(model)
+}
+
+/// Annotates ranges without samples, from what batch normalization knows about its outputs.
+pub fn calibrate_without_samples(model: &mut Model) -> Result<()> {
+    from_batch_norm(model)
+        .map_err(|e| e.hint("pass samples that the network is made for, with --calibrate"))
+}
+
+/// Annotates ranges as seen on a few inputs of noise: enough where only sizes and time matter.
+pub fn calibrate_on_noise(model: &mut Model) -> Result<()> {
+    let mut calibration = Calibration::new(model, Method::MinMax);
+    for sample in noise(model, 2) {
+        calibration.observe(model, &sample)?;
+    }
+    calibration.finish(model)
+}
+
+/// Inputs of uniform noise in `[-1, 1]`, always the same; integer inputs are zeros.
+pub fn noise(model: &Model, samples: usize) -> Vec<Vec<Array>> {
+    // Marsaglia's xorshift: the quality is enough, and it needs no crate.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let mut input = |id: &TensorId| {
+        let ty = &model[*id].ty;
+        match ty.elem {
+            Elem::Int(_) | Elem::Bool => Array::i64(ty.shape.clone(), vec![0; ty.len()]),
+            _ => Array::f32(ty.shape.clone(), (0..ty.len()).map(|_| next()).collect()),
+        }
+    };
+    (0..samples)
+        .map(|_| model.inputs.iter().map(&mut input).collect())
+        .collect()
+}
+
+/// The integer model: 8-bit activations and weights, fused and ready to lower.
+pub fn quantize(mut model: Model, options: &quantize::Options) -> Result<Model> {
+    quantize::quantize(&mut model, options)?;
+    passes::run(&mut model, Stage::Quantized)?;
+    Ok(model)
+}
+
+/// The program of an integer model on a machine, under a name that is an identifier.
+pub fn lower(
+    model: &Model,
+    target: &Target,
+    options: &lower::Options,
+    name: &str,
+) -> Result<Program> {
+    let mut program = lower::lower(model, target, options)?;
+    program.name = identifier(name);
+    Ok(program)
+}
+
+/// The text of a program.
+pub fn print(program: &Program, target: &Target, language: Language, header: &Header) -> Source {
+    match language {
+        Language::Rust => Source::Rust(backend::rust::print(program, target, header)),
+        Language::C => Source::C(backend::c::print(program, target, header)),
+    }
+}
+
+/// The nearest name that C and Rust take: lower-case letters, digits and underscores.
+pub fn identifier(name: &str) -> String {
+    let mut text: String = name
+        .chars()
+        .map(|c| match c.is_ascii_alphanumeric() {
+            true => c.to_ascii_lowercase(),
+            false => '_',
+        })
+        .collect();
+    if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        text.insert_str(0, "model_");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_identifiers() {
+        assert_eq!(identifier("MobileNet-v2.1"), "mobilenet_v2_1");
+        assert_eq!(identifier("0.25"), "model_0_25");
+        assert_eq!(identifier(""), "model_");
+    }
+}
