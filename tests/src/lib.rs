@@ -1,4 +1,5 @@
 //! What needs a compiler, an emulator or a model.
 
+pub mod command;
 pub mod file;
 pub mod graph;

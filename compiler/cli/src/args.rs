@@ -1,0 +1,257 @@
+//! Arguments that several commands share, and what they mean to the library.
+
+use std::path::PathBuf;
+
+use qcc_compiler::data::{self, Channels, Layout, Preprocess, Preset, Resize};
+use qcc_compiler::ir::IntType;
+use qcc_compiler::passes::calibrate::Method;
+use qcc_compiler::target::{self, Language, Target};
+use qcc_compiler::{Result, lower, onnx};
+
+/// Which network, with all its dimensions fixed.
+#[derive(clap::Args)]
+pub(crate) struct ModelArgs {
+    /// The network, an ONNX file
+    pub(crate) model: PathBuf,
+    /// Extent of the batch axis, where the file leaves it open
+    #[arg(long, value_name = "N", default_value = "1", value_parser = extent)]
+    batch: usize,
+    /// Extent of any other dimension that the file leaves open; may be repeated
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
+    dims: Vec<(String, usize)>,
+}
+
+/// Where ranges come from, and the integers that stand for reals.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Quantization")]
+pub(crate) struct QuantizeArgs {
+    /// Samples that the network is made for: .npz, .npy or a folder of images; may be repeated
+    ///
+    /// Some hundred are enough; labels are not needed.
+    /// Without samples the ranges come from batch normalization, where the network has enough of it.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) calibrate: Vec<PathBuf>,
+    /// How ranges are taken from samples
+    #[arg(long, value_enum, default_value = "minmax")]
+    calibration: CalibrationArg,
+    /// Integers of activations, inputs and outputs
+    #[arg(long, value_enum, default_value = "u8")]
+    input_type: IntArg,
+}
+
+/// How samples become inputs: `(x · scale − mean) / std`, in the layout that the network has.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Samples")]
+pub(crate) struct DataArgs {
+    /// Named arithmetic: imagenet (torchvision), tf ((x-127.5)/127.5), unit (x/255), raw
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// Multiplies each number: 1/255
+    #[arg(long, value_name = "X", value_parser = data::number, allow_hyphen_values = true)]
+    scale: Option<f32>,
+    /// Subtracted after scaling: one number, or one for each channel: 0.485,0.456,0.406
+    #[arg(long, value_name = "X,..", value_parser = Numbers::parse, allow_hyphen_values = true)]
+    mean: Option<Numbers>,
+    /// Divides last: one number, or one for each channel
+    #[arg(long, value_name = "X,..", value_parser = Numbers::parse, allow_hyphen_values = true)]
+    std: Option<Numbers>,
+    /// Where the samples have their channels: nchw or nhwc; found from the shapes where not given
+    #[arg(long)]
+    layout: Option<Layout>,
+    /// Size of images: 224x224, or 256 for the shorter side with the centre cut out
+    #[arg(long, value_name = "WxH")]
+    resize: Option<Resize>,
+    /// Order of colours that the network expects: rgb or bgr
+    #[arg(long, default_value = "rgb")]
+    channels: Channels,
+    /// Array of a .npz that feeds an input: input=NAME, or NAME for the only input; may be repeated
+    #[arg(long, value_name = "[INPUT=]NAME", value_parser = array)]
+    array: Vec<(String, String)>,
+    /// Array of a .npz that holds the labels; `labels`, `label` and `y` are found
+    #[arg(long, value_name = "NAME")]
+    labels: Option<String>,
+    /// Added to each label: 1 for networks whose class 0 is the background
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "0",
+        allow_hyphen_values = true
+    )]
+    label_offset: i64,
+    /// At most this many samples of each source
+    #[arg(long, value_name = "N", value_parser = extent)]
+    samples: Option<usize>,
+}
+
+/// Which machine, and what its program looks like from outside.
+#[derive(clap::Args)]
+pub(crate) struct TargetArgs {
+    /// The machine; `qcc targets` lists them
+    #[arg(long, value_name = "MACHINE", default_value = "generic", value_parser = machine())]
+    pub(crate) target: String,
+    /// Take images with their channels last, as cameras and decoders store them
+    #[arg(long)]
+    channels_last: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum CalibrationArg {
+    /// Smallest and largest value of all samples
+    Minmax,
+    /// Moving average of each sample's smallest and largest value
+    MovingAverage,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum IntArg {
+    /// 0 to 255
+    U8,
+    /// −128 to 127
+    I8,
+}
+
+/// A list in one argument.
+#[derive(Clone)]
+struct Numbers(Vec<f32>);
+
+impl Numbers {
+    fn parse(text: &str) -> Result<Numbers> {
+        data::numbers(text).map(Numbers)
+    }
+}
+
+/// The language of emitted source, on the command line.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LanguageArg {
+    /// A no_std module
+    Rust,
+    /// C99, a source file and its header
+    C,
+}
+
+impl From<LanguageArg> for Language {
+    fn from(arg: LanguageArg) -> Language {
+        match arg {
+            LanguageArg::Rust => Language::Rust,
+            LanguageArg::C => Language::C,
+        }
+    }
+}
+
+impl ModelArgs {
+    /// For the importer.
+    pub(crate) fn options(&self) -> onnx::Options {
+        onnx::Options {
+            batch: self.batch,
+            dims: self.dims.iter().cloned().collect(),
+            ..onnx::Options::default()
+        }
+    }
+}
+
+impl TargetArgs {
+    /// The machine's file.
+    pub(crate) fn load(&self) -> Result<Target> {
+        Target::load(&self.target)
+    }
+
+    /// For lowering.
+    pub(crate) fn options(&self) -> lower::Options {
+        lower::Options {
+            channels_last_input: self.channels_last,
+        }
+    }
+
+    /// As on the command line.
+    pub(crate) fn describe(&self) -> String {
+        let last = if self.channels_last {
+            " --channels-last"
+        } else {
+            ""
+        };
+        format!("--target {}{last}", self.target)
+    }
+}
+
+impl QuantizeArgs {
+    /// What shaped the integers, as on the command line; files without their folders.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        for path in &self.calibrate {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            text += &format!(" --calibrate {}", name.to_string_lossy());
+        }
+        if let CalibrationArg::MovingAverage = self.calibration {
+            text += " --calibration moving-average";
+        }
+        if let IntArg::I8 = self.input_type {
+            text += " --input-type i8";
+        }
+        text
+    }
+
+    /// How ranges follow from samples.
+    pub(crate) fn method(&self) -> Method {
+        match self.calibration {
+            CalibrationArg::Minmax => Method::MinMax,
+            // The whitepaper's smoothing (arXiv 1806.08342 §2.5) over some hundred samples.
+            CalibrationArg::MovingAverage => Method::MovingAverage { momentum: 0.99 },
+        }
+    }
+
+    /// Type of activations.
+    pub(crate) fn activations(&self) -> IntType {
+        match self.input_type {
+            IntArg::U8 => IntType::U8,
+            IntArg::I8 => IntType::I8,
+        }
+    }
+}
+
+impl DataArgs {
+    /// For the reader of samples.
+    pub(crate) fn options(&self) -> data::Options {
+        let base = self
+            .preset
+            .map_or_else(Preprocess::default, Preprocess::from);
+        let stated =
+            base.stated || self.scale.is_some() || self.mean.is_some() || self.std.is_some();
+        let preprocess = Preprocess {
+            scale: self.scale.unwrap_or(base.scale),
+            mean: self.mean.clone().map_or(base.mean, |n| n.0),
+            std: self.std.clone().map_or(base.std, |n| n.0),
+            layout: self.layout,
+            resize: self.resize,
+            channels: self.channels,
+            stated,
+        };
+        data::Options {
+            preprocess,
+            arrays: self.array.iter().cloned().collect(),
+            labels: self.labels.clone(),
+            label_offset: self.label_offset,
+            limit: self.samples,
+        }
+    }
+}
+
+fn extent(text: &str) -> std::result::Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("a positive number is expected".to_string()),
+    }
+}
+
+fn dimension(text: &str) -> std::result::Result<(String, usize), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=N")?;
+    Ok((name.to_string(), extent(value)?))
+}
+
+fn array(text: &str) -> std::result::Result<(String, String), String> {
+    let (input, name) = text.split_once('=').unwrap_or(("", text));
+    Ok((input.to_string(), name.to_string()))
+}
+
+fn machine() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(target::names())
+}

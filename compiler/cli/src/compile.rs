@@ -1,0 +1,150 @@
+//! `qcc compile`: from an ONNX file to source.
+
+use std::path::{Path, PathBuf};
+
+use qcc_compiler::Result;
+use qcc_compiler::backend::Header;
+use qcc_compiler::kernel::Program;
+use qcc_compiler::pipeline::{self, Source};
+use qcc_compiler::target::Language;
+
+use crate::args::{DataArgs, LanguageArg, ModelArgs, QuantizeArgs, TargetArgs};
+use crate::output;
+use crate::prepare::{self, Fallback};
+use crate::report;
+
+/// Arguments of `qcc compile`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  qcc compile digits.onnx --calibrate digits.npz --target x86_64-avx2 -o digits.rs
+  qcc compile digits.onnx --calibrate digits.npz --target generic -o digits.c     (and digits.h)
+  qcc compile net.onnx --calibrate photos/ --preset imagenet --resize 256 -o net.c
+  qcc compile net.onnx --calibrate cifar.npz --scale 1/255 --mean 0.5 --std 0.5 -o - --lang rust")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Where the source goes: a .rs or .c file (the header NAME.h goes beside it), or - for stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Language of the source; follows from the ending of the output where not given
+    #[arg(long, value_enum)]
+    lang: Option<LanguageArg>,
+    /// Name of the Rust module or prefix of C names; the output's or the model's where not given
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    quantize: QuantizeArgs,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// Compiles, writes the files, and says on stderr what the network costs.
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let language = args.language();
+    let name = args.name();
+    let target = args.target.load()?;
+    let prepared = prepare::prepare(&args.model, &args.quantize, &args.data, Fallback::BatchNorm)?;
+    let program = pipeline::lower(&prepared.integer, &target, &args.target.options(), &name)?;
+    let source = pipeline::print(&program, &target, language, &args.header());
+    args.write(&source, &name)?;
+    eprintln!("{name} on {}: {}", args.target.target, summary(&program));
+    Ok(0)
+}
+
+/// Memory, constants and work, in one line.
+pub(crate) fn summary(program: &Program) -> String {
+    let cost = Cost::of(program);
+    format!(
+        "arena {}, constants {}, {} MACs",
+        output::size(cost.arena),
+        output::size(cost.constants),
+        output::grouped(cost.macs)
+    )
+}
+
+/// What a program takes of a machine.
+pub(crate) struct Cost {
+    /// Bytes of scratch memory.
+    pub(crate) arena: u64,
+    /// Bytes of constants.
+    pub(crate) constants: u64,
+    /// Multiply-accumulates.
+    pub(crate) macs: u64,
+}
+
+impl Cost {
+    /// Of one evaluation.
+    pub(crate) fn of(program: &Program) -> Cost {
+        Cost {
+            arena: program.arena_bytes as u64,
+            constants: program.constants.iter().map(|c| c.bytes.len() as u64).sum(),
+            macs: program.calls.iter().map(|c| c.macs).sum(),
+        }
+    }
+}
+
+impl Args {
+    fn language(&self) -> Language {
+        if let Some(language) = self.lang {
+            return language.into();
+        }
+        match self.output.extension().and_then(|e| e.to_str()) {
+            Some("rs") => Language::Rust,
+            Some("c") => Language::C,
+            _ => report::usage(&format!(
+                "the language does not follow from the output `{}`: name a .rs or .c file, \
+                 or pass --lang rust or --lang c",
+                self.output.display()
+            )),
+        }
+    }
+
+    fn name(&self) -> String {
+        let stem = |path: &Path| path.file_stem().map(|s| s.to_string_lossy().into_owned());
+        let from_file = || match self.output == Path::new("-") {
+            true => stem(&self.model.model),
+            false => stem(&self.output),
+        };
+        let name = self.name.clone().or_else(from_file).unwrap_or_default();
+        pipeline::identifier(&name)
+    }
+
+    /// The comment at the top of the file: no folder and no date, so the same input gives the same bytes.
+    fn header(&self) -> Header {
+        let file = self.model.model.file_name().unwrap_or_default();
+        Header {
+            model: file.to_string_lossy().into_owned(),
+            options: self.target.describe() + &self.quantize.describe(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            trace: false,
+        }
+    }
+
+    fn write(&self, source: &Source, name: &str) -> Result<()> {
+        let header_name = format!("{name}.h");
+        if self.output == Path::new("-") {
+            match source {
+                Source::Rust(text) => output::print(text),
+                // One stream has no second file to include.
+                Source::C(c) => {
+                    let include = format!("#include \"{header_name}\"\n");
+                    output::print(&c.source.replacen(&include, &c.header, 1));
+                }
+            }
+            return Ok(());
+        }
+        match source {
+            Source::Rust(text) => output::write_files(&[(&self.output, text.as_bytes())]),
+            Source::C(c) => {
+                let header = self.output.with_file_name(header_name);
+                output::write_files(&[
+                    (&self.output, c.source.as_bytes()),
+                    (&header, c.header.as_bytes()),
+                ])
+            }
+        }
+    }
+}

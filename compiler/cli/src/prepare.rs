@@ -1,0 +1,65 @@
+//! The steps from a file to integer models, with progress bars.
+
+use indicatif::ProgressIterator;
+use qcc_compiler::data::Samples;
+use qcc_compiler::ir::Model;
+use qcc_compiler::passes::quantize;
+use qcc_compiler::{Result, pipeline};
+
+use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
+use crate::output;
+
+/// What stands in for samples when none are given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// Batch normalization's statistics, or an error: the result is to be used.
+    BatchNorm,
+    /// Noise: only sizes, exactness and time matter, which do not depend on the ranges.
+    Noise,
+}
+
+/// A network, as reals and as integers.
+pub(crate) struct Prepared {
+    /// Simplified, with ranges.
+    pub(crate) float: Model,
+    /// Quantized.
+    pub(crate) integer: Model,
+}
+
+/// Loads, calibrates and quantizes.
+pub(crate) fn prepare(
+    model: &ModelArgs,
+    quantize: &QuantizeArgs,
+    data: &DataArgs,
+    fallback: Fallback,
+) -> Result<Prepared> {
+    let mut float = pipeline::load(&model.model, &model.options())?;
+    calibrate(&mut float, quantize, data, fallback)?;
+    let integer = pipeline::quantize(float.clone(), &options(quantize))?;
+    Ok(Prepared { float, integer })
+}
+
+/// For the quantizer.
+pub(crate) fn options(quantize: &QuantizeArgs) -> quantize::Options {
+    quantize::Options {
+        activations: quantize.activations(),
+    }
+}
+
+/// Annotates ranges.
+pub(crate) fn calibrate(
+    model: &mut Model,
+    quantize: &QuantizeArgs,
+    data: &DataArgs,
+    fallback: Fallback,
+) -> Result<()> {
+    if quantize.calibrate.is_empty() {
+        return match fallback {
+            Fallback::BatchNorm => pipeline::calibrate_without_samples(model),
+            Fallback::Noise => pipeline::calibrate_on_noise(model),
+        };
+    }
+    let samples = Samples::open(&quantize.calibrate, model, &data.options())?;
+    let bar = output::progress(samples.len(), "calibrating");
+    pipeline::calibrate(model, samples.progress_with(bar), quantize.method())
+}

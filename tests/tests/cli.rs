@@ -1,0 +1,283 @@
+//! The `qcc` command: its results on stdout, its errors, its exit codes, and what it writes.
+
+use std::fs;
+use std::path::Path;
+
+use onnx_protobuf::tensor_proto::DataType;
+use onnx_protobuf::{Message, NodeProto, TensorProto};
+use qcc_compiler::data::{self, Samples};
+use qcc_compiler::ir::{Array, Model, Type};
+use qcc_tests::command::{Run, model, qcc};
+use qcc_tests::file::{floats, model as file, node, value};
+
+/// Arguments that compile the digits network for a target into a file of the folder.
+fn compile_digits(folder: &Path, target: &str, output: &str) -> Run {
+    let (digits, samples) = (model("digits.onnx"), model("digits.npz"));
+    let arguments = [
+        "compile",
+        &digits,
+        "--calibrate",
+        &samples,
+        "--target",
+        target,
+        "-o",
+        output,
+    ];
+    qcc(folder, &arguments)
+}
+
+fn text(folder: &Path, file: &str) -> String {
+    fs::read_to_string(folder.join(file)).unwrap()
+}
+
+/// Writes `net.onnx`, whose input `x` has one row of `columns`.
+fn save(folder: &Path, columns: i64, nodes: Vec<NodeProto>, initializers: Vec<TensorProto>) {
+    let mut model = file(nodes, initializers);
+    let graph = model.graph.as_mut().unwrap();
+    graph.input = vec![value("x", DataType::Float, &[1, columns])];
+    graph.output = vec![value("y", DataType::Float, &[1, columns])];
+    fs::write(folder.join("net.onnx"), model.encode_to_vec()).unwrap();
+}
+
+fn named(node: NodeProto, name: &str) -> NodeProto {
+    NodeProto {
+        name: name.into(),
+        ..node
+    }
+}
+
+#[test]
+fn compiling_twice_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    for target in ["generic", "x86_64-avx2"] {
+        for output in ["digits.rs", "digits.c"] {
+            let run = compile_digits(folder.path(), target, output);
+            assert_eq!(run.code, 0, "{run:?}");
+            assert_eq!(run.stdout, "");
+            let first = text(folder.path(), output);
+            compile_digits(folder.path(), target, output);
+            assert_eq!(text(folder.path(), output), first, "{target} {output}");
+        }
+    }
+    assert!(text(folder.path(), "digits.h").contains("digits_run"));
+}
+
+#[test]
+fn stdout_gets_what_the_file_gets() {
+    let folder = tempfile::tempdir().unwrap();
+    compile_digits(folder.path(), "generic", "digits.rs");
+    let (digits, samples) = (model("digits.onnx"), model("digits.npz"));
+    let run = qcc(
+        folder.path(),
+        &[
+            "compile",
+            &digits,
+            "--calibrate",
+            &samples,
+            "-o",
+            "-",
+            "--lang",
+            "rust",
+        ],
+    );
+    assert_eq!(run.stdout, text(folder.path(), "digits.rs"));
+    assert!(run.stderr.contains("digits on generic: arena"), "{run:?}");
+}
+
+#[test]
+fn an_error_leaves_the_output_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = vec![
+        named(node("Relu", &["x"], &["h"]), "first"),
+        named(node("Bernoulli", &["h"], &["i"]), "dice"),
+        named(node("Unique", &["i"], &["y"]), "odd"),
+    ];
+    save(folder.path(), 4, nodes, vec![]);
+    fs::write(folder.path().join("net.rs"), "mine").unwrap();
+    let run = qcc(folder.path(), &["compile", "net.onnx", "-o", "net.rs"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert_eq!(run.stdout, "");
+    // All unsupported nodes at once, each by its name and operator.
+    for word in ["dice", "Bernoulli", "odd", "Unique", "help"] {
+        assert!(run.stderr.contains(word), "{word}: {}", run.stderr);
+    }
+    assert_eq!(text(folder.path(), "net.rs"), "mine");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn without_samples_or_batch_norm_the_error_says_what_to_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = floats("w", &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let nodes = vec![node("MatMul", &["x", "w"], &["y"])];
+    save(folder.path(), 2, nodes, vec![weights]);
+    let run = qcc(folder.path(), &["compile", "net.onnx", "-o", "net.c"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("--calibrate"), "{}", run.stderr);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        vec!["inspect", "missing.onnx"],
+        vec!["compile", "missing.onnx", "-o", "x.rs"],
+        vec!["eval", "missing.onnx", "--data", "x.npz"],
+    ] {
+        let run = qcc(folder.path(), &arguments);
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(run.stderr.contains("missing.onnx"), "{}", run.stderr);
+    }
+    let digits = model("digits.onnx");
+    let run = qcc(
+        folder.path(),
+        &[
+            "compile",
+            &digits,
+            "--calibrate",
+            "missing.npz",
+            "-o",
+            "x.rs",
+        ],
+    );
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.stderr.contains("missing.npz: no such file"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn samples_that_do_not_fit_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), 5, vec![node("Relu", &["x"], &["y"])], vec![]);
+    let samples = model("digits.npz");
+    let run = qcc(
+        folder.path(),
+        &[
+            "compile",
+            "net.onnx",
+            "--calibrate",
+            &samples,
+            "-o",
+            "net.rs",
+        ],
+    );
+    assert_eq!(run.code, 1, "{run:?}");
+    for word in [
+        "`image` of shape [100, 1, 8, 8]",
+        "`x`, which takes samples [5]",
+    ] {
+        assert!(run.stderr.contains(word), "{word}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        vec!["compile", "x.onnx"],
+        vec!["compile", "x.onnx", "-o", "x.txt"],
+        vec!["compile", "x.onnx", "-o", "x.rs", "--target", "pdp11"],
+        vec!["compile", "x.onnx", "-o", "x.rs", "--scale", "big"],
+        vec!["frobnicate"],
+    ] {
+        let run = qcc(folder.path(), &arguments);
+        assert_eq!(run.code, 2, "{arguments:?}: {run:?}");
+        assert_eq!(run.stdout, "");
+    }
+}
+
+#[test]
+fn targets_are_listed() {
+    let run = qcc(Path::new("."), &["targets"]);
+    assert_eq!(run.code, 0);
+    for name in qcc_compiler::target::names() {
+        assert!(
+            run.stdout.lines().any(|l| l.starts_with(name)),
+            "{}",
+            run.stdout
+        );
+    }
+}
+
+#[test]
+fn inspect_counts_the_digits_network() {
+    let run = qcc(
+        Path::new("."),
+        &["inspect", &model("digits.onnx"), "--json"],
+    );
+    assert_eq!(run.code, 0, "{run:?}");
+    // Output pixels × outputs × inputs a group × window, layer by layer: digits.py, LAYERS.
+    let macs = 64 * 16 * 9
+        + 16 * 16 * 9
+        + 16 * 32 * 16
+        + 16 * 32 * 9
+        + 16 * 32 * 32
+        + 16 * 32 * 9
+        + 16 * 64 * 32
+        + 10 * 64;
+    assert!(
+        run.stdout.contains(&format!("\"macs\": {macs},")),
+        "{}",
+        run.stdout
+    );
+    for word in [
+        "\"name\": \"image\"",
+        "\"shape\": [1, 1, 8, 8]",
+        "\"target\": \"generic\"",
+    ] {
+        assert!(run.stdout.contains(word), "{word}: {}", run.stdout);
+    }
+    let table = qcc(Path::new("."), &["inspect", &model("digits.onnx")]).stdout;
+    assert!(table.lines().any(|l| l.starts_with("total")), "{table}");
+}
+
+#[test]
+fn eval_shows_both_accuracies() {
+    let (digits, samples, test) = (
+        model("digits.onnx"),
+        model("digits.npz"),
+        model("digits-test.npz"),
+    );
+    let run = qcc(
+        Path::new("."),
+        &["eval", &digits, "--calibrate", &samples, "--data", &test],
+    );
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("samples    360"), "{}", run.stdout);
+    let percent = |row: &str| -> f64 {
+        let line = run.stdout.lines().find(|l| l.starts_with(row)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    assert!(percent("float") > 95.0, "{}", run.stdout);
+    assert!(
+        (percent("float") - percent("integer")).abs() <= 1.0,
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn run_writes_an_array_an_output() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), 3, vec![node("Relu", &["x"], &["y"])], vec![]);
+    let samples = Array::f32([2, 3], vec![-1.0, 0.5, 1.0, 2.0, -2.0, 4.0]);
+    let file = fs::File::create(folder.path().join("x.npz")).unwrap();
+    data::write_npz(file, &[("x".into(), samples)]).unwrap();
+    let run = qcc(
+        folder.path(),
+        &["run", "net.onnx", "--inputs", "x.npz", "-o", "y.npz"],
+    );
+    assert_eq!(run.code, 0, "{run:?}");
+    let mut reader = Model::new("reader");
+    let y = reader.add_tensor("y", Type::float([1, 3]), None);
+    reader.inputs.push(y);
+    let path = folder.path().join("y.npz");
+    let samples = Samples::open(&[path], &reader, &data::Options::default()).unwrap();
+    let rows: Vec<_> = samples.map(|s| s.unwrap().inputs.remove(0)).collect();
+    assert_eq!(rows[0].reals(), [0.0, 0.5, 1.0]);
+    assert_eq!(rows[1].reals(), [2.0, 0.0, 4.0]);
+}
