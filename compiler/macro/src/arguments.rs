@@ -1,0 +1,162 @@
+//! What stands between the parentheses.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use proc_macro2::Span;
+use qcc_compiler::data::{self, Preprocess, Preset};
+use qcc_compiler::ir::IntType;
+use syn::parse::{Parse, ParseStream};
+use syn::{Ident, LitInt, LitStr, Token, bracketed, token};
+
+/// The arguments of `include_model!`.
+pub(crate) struct Arguments {
+    /// The model's path as written.
+    pub(crate) model: LitStr,
+    /// Paths of samples as written.
+    pub(crate) calibrate: Vec<LitStr>,
+    /// The module's name.
+    pub(crate) name: Option<Ident>,
+    /// How samples become inputs.
+    pub(crate) data: data::Options,
+    /// Extent of the batch axis.
+    pub(crate) batch: usize,
+    /// Integers of activations.
+    pub(crate) activations: IntType,
+}
+
+const KNOWN: &str = "calibrate, name, preset, scale, mean, std, layout, resize, channels, samples, batch \
+                     and input_type";
+
+impl Parse for Arguments {
+    fn parse(input: ParseStream) -> syn::Result<Arguments> {
+        let mut arguments = Arguments {
+            model: input.parse()?,
+            calibrate: vec![],
+            name: None,
+            data: data::Options::default(),
+            batch: 1,
+            activations: IntType::U8,
+        };
+        let mut seen: Vec<Ident> = vec![];
+        while !input.is_empty() {
+            input.parse::<Token![,]>()?;
+            if input.is_empty() {
+                break;
+            }
+            let name: Ident = input.parse()?;
+            input.parse::<Token![=]>()?;
+            if seen.contains(&name) {
+                return Err(syn::Error::new(
+                    name.span(),
+                    format!("`{name}` is given twice"),
+                ));
+            }
+            arguments.set(&name, input)?;
+            seen.push(name);
+        }
+        Ok(arguments)
+    }
+}
+
+impl Arguments {
+    fn set(&mut self, name: &Ident, input: ParseStream) -> syn::Result<()> {
+        let preprocess = &mut self.data.preprocess;
+        match name.to_string().as_str() {
+            "calibrate" => self.calibrate = paths(input)?,
+            "name" => self.name = Some(input.parse()?),
+            "preset" => {
+                let preset = Preprocess::from(parsed(input, Preset::from_str)?);
+                (preprocess.scale, preprocess.mean) = (preset.scale, preset.mean);
+                (preprocess.std, preprocess.stated) = (preset.std, true);
+            }
+            "scale" => {
+                preprocess.scale = parsed(input, data::number)?;
+                preprocess.stated = true;
+            }
+            "mean" => {
+                preprocess.mean = parsed(input, data::numbers)?;
+                preprocess.stated = true;
+            }
+            "std" => {
+                preprocess.std = parsed(input, data::numbers)?;
+                preprocess.stated = true;
+            }
+            "layout" => preprocess.layout = Some(parsed(input, FromStr::from_str)?),
+            "resize" => preprocess.resize = Some(parsed(input, FromStr::from_str)?),
+            "channels" => preprocess.channels = parsed(input, FromStr::from_str)?,
+            "samples" => self.data.limit = Some(positive(input)?),
+            "batch" => self.batch = positive(input)?,
+            "input_type" => self.activations = int_type(input)?,
+            _ => {
+                let message = format!("no argument is called `{name}`; there are {KNOWN}");
+                return Err(syn::Error::new(name.span(), message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One path, or a list in brackets.
+fn paths(input: ParseStream) -> syn::Result<Vec<LitStr>> {
+    if !input.peek(token::Bracket) {
+        return Ok(vec![input.parse()?]);
+    }
+    let list;
+    bracketed!(list in input);
+    let paths = list.parse_terminated(<LitStr as Parse>::parse, Token![,])?;
+    Ok(paths.into_iter().collect())
+}
+
+/// A text with a meaning; what is wrong with it is reported where it stands.
+fn parsed<T>(
+    input: ParseStream,
+    parse: impl Fn(&str) -> qcc_compiler::Result<T>,
+) -> syn::Result<T> {
+    let text: LitStr = input.parse()?;
+    parse(&text.value()).map_err(|e| error(text.span(), &e))
+}
+
+fn positive(input: ParseStream) -> syn::Result<usize> {
+    let number: LitInt = input.parse()?;
+    match number.base10_parse()? {
+        0 => Err(syn::Error::new(
+            number.span(),
+            "a positive number is expected",
+        )),
+        n => Ok(n),
+    }
+}
+
+fn int_type(input: ParseStream) -> syn::Result<IntType> {
+    let text: LitStr = input.parse()?;
+    match text.value().as_str() {
+        "u8" => Ok(IntType::U8),
+        "i8" => Ok(IntType::I8),
+        _ => Err(syn::Error::new(text.span(), "there are \"u8\" and \"i8\"")),
+    }
+}
+
+/// The library's error at a place in the source.
+pub(crate) fn error(span: Span, error: &qcc_compiler::Error) -> syn::Error {
+    syn::Error::new(span, error)
+}
+
+/// A path as written, from the folder of the crate.
+pub(crate) fn resolve(path: &LitStr) -> syn::Result<PathBuf> {
+    let Some(folder) = std::env::var_os("CARGO_MANIFEST_DIR") else {
+        let message = "CARGO_MANIFEST_DIR is not set, so paths have no meaning; build with cargo";
+        return Err(syn::Error::new(path.span(), message));
+    };
+    let full = PathBuf::from(folder).join(path.value());
+    match full.exists() {
+        true => Ok(full),
+        false => Err(syn::Error::new(
+            path.span(),
+            format!(
+                "there is no `{}`; paths are relative to the crate's folder",
+                path.value()
+            ),
+        )),
+    }
+}

@@ -1,0 +1,199 @@
+//! From arguments to a module for each machine.
+
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{Ident, Span, TokenStream};
+use qcc_compiler::backend::Header;
+use qcc_compiler::data::Samples;
+use qcc_compiler::ir::{Elem, Model};
+use qcc_compiler::kernel::Port;
+use qcc_compiler::passes::calibrate::Method;
+use qcc_compiler::passes::quantize;
+use qcc_compiler::pipeline::{self, Source};
+use qcc_compiler::target::{self, Language, Target};
+use qcc_compiler::{lower, onnx};
+use quote::{format_ident, quote};
+
+use crate::arguments::{Arguments, error, resolve};
+
+/// The module, once for each machine and under the condition that the crate is built for it.
+pub(crate) fn expand(arguments: &Arguments) -> syn::Result<TokenStream> {
+    let path = resolve(&arguments.model)?;
+    let samples = arguments.calibrate.iter().map(resolve);
+    let samples: Vec<PathBuf> = samples.collect::<syn::Result<_>>()?;
+    let model = integer_model(arguments, &path, &samples)?;
+    let name = module_name(arguments, &path)?;
+    let docs = format!(
+        "The network `{}`, as integer kernels made by qcc.",
+        arguments.model.value()
+    );
+    let watched = watched(&path, &samples);
+    let mut tokens = TokenStream::new();
+    for (target, condition) in machines(arguments)? {
+        let items = items(arguments, &model, &target, &path)?;
+        tokens.extend(quote! {
+            #condition
+            #[doc = #docs]
+            #[allow(non_snake_case, dead_code)]
+            pub mod #name {
+                #items
+                #(const _: &[u8] = include_bytes!(#watched);)*
+            }
+        });
+    }
+    Ok(tokens)
+}
+
+/// Calibrated and quantized once, for all machines.
+fn integer_model(arguments: &Arguments, path: &Path, samples: &[PathBuf]) -> syn::Result<Model> {
+    let at_model = |e| error(arguments.model.span(), &e);
+    let options = onnx::Options {
+        batch: arguments.batch,
+        ..onnx::Options::default()
+    };
+    let mut model = pipeline::load(path, &options).map_err(at_model)?;
+    match arguments.calibrate.first() {
+        None => pipeline::calibrate_without_samples(&mut model).map_err(at_model)?,
+        Some(first) => Samples::open(samples, &model, &arguments.data)
+            .and_then(|s| pipeline::calibrate(&mut model, s, Method::MinMax))
+            .map_err(|e| error(first.span(), &e))?,
+    }
+    let options = quantize::Options {
+        activations: arguments.activations,
+    };
+    pipeline::quantize(model, &options).map_err(at_model)
+}
+
+/// Every machine with the condition that it is the best one for the crate's build.
+fn machines(arguments: &Arguments) -> syn::Result<Vec<(Target, TokenStream)>> {
+    let mut targets = vec![];
+    for name in target::names() {
+        targets.push(Target::load(name).map_err(|e| error(arguments.model.span(), &e))?);
+    }
+    // The more a machine demands, the better it is.
+    targets.sort_by_key(|t| std::cmp::Reverse(t.rust.features.len()));
+    let mut better: Vec<TokenStream> = vec![];
+    let mut machines = vec![];
+    for target in targets {
+        let own = demands(&target);
+        let condition = quote!(#[cfg(all(#own, not(any(#(#better),*))))]);
+        better.push(own);
+        machines.push((target, condition));
+    }
+    Ok(machines)
+}
+
+/// What a build must have for a machine's kernels; a machine's name begins with its architecture.
+fn demands(target: &Target) -> TokenStream {
+    let features = &target.rust.features;
+    if features.is_empty() {
+        return quote!(all());
+    }
+    let arch = target.name.split('-').next().unwrap_or_default();
+    quote!(all(target_arch = #arch #(, target_feature = #features)*))
+}
+
+/// The emitted file's items.
+fn items(
+    arguments: &Arguments,
+    model: &Model,
+    target: &Target,
+    path: &Path,
+) -> syn::Result<TokenStream> {
+    let at_model = |e| error(arguments.model.span(), &e);
+    let options = lower::Options::default();
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let program = pipeline::lower(model, target, &options, &stem).map_err(at_model)?;
+    let header = Header {
+        model: path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into(),
+        options: format!("--target {}", target.name),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        trace: false,
+    };
+    let Source::Rust(text) = pipeline::print(&program, target, Language::Rust, &header) else {
+        unreachable!("Rust was asked for");
+    };
+    let file: TokenStream = text
+        .parse()
+        .map_err(|e| syn::Error::new(arguments.model.span(), format!("emitted source: {e}")))?;
+    let inputs = port_types("Input", &program.inputs);
+    let outputs = port_types("Output", &program.outputs);
+    Ok(quote!(#file #inputs #outputs))
+}
+
+/// Names for what `run` takes: `Input`, or `Input0`, `Input1` and so on where there are several.
+fn port_types(kind: &str, ports: &[Port]) -> TokenStream {
+    let alias = |(i, port): (usize, &Port)| {
+        let number = if ports.len() > 1 {
+            i.to_string()
+        } else {
+            String::new()
+        };
+        let name = format_ident!("{kind}{number}");
+        let elem = format_ident!("{}", format!("{:?}", port.scalar).to_lowercase());
+        let len = port.ty.len();
+        let meaning = match &port.ty.elem {
+            Elem::Quantized(params) => {
+                let (scale, zero_point) = params.uniform();
+                format!("an integer `i` stands for the real `{scale:?} * (i - {zero_point})`")
+            }
+            _ => "plain integers".to_string(),
+        };
+        let docs = format!(
+            "Tensor `{}` of shape {:?}, row-major; {meaning}.",
+            port.name, port.ty.shape
+        );
+        quote! {
+            #[doc = #docs]
+            pub type #name = [#elem; #len];
+        }
+    };
+    ports.iter().enumerate().map(alias).collect()
+}
+
+fn module_name(arguments: &Arguments, path: &Path) -> syn::Result<Ident> {
+    if let Some(name) = &arguments.name {
+        return Ok(name.clone());
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = pipeline::identifier(&stem);
+    syn::parse_str::<Ident>(&name)
+        .map(|_| Ident::new(&name, Span::call_site()))
+        .map_err(|_| {
+            let message = format!("`{name}` cannot be a module's name; pass name = ...");
+            syn::Error::new(arguments.model.span(), message)
+        })
+}
+
+/// The files whose change must rebuild the crate.
+fn watched(model: &Path, samples: &[PathBuf]) -> Vec<String> {
+    let mut files = vec![];
+    // Exporters put large weights beside the model under this name.
+    let weights = PathBuf::from(format!("{}.data", model.display()));
+    for path in [model, &weights]
+        .into_iter()
+        .chain(samples.iter().map(PathBuf::as_path))
+    {
+        collect(path, &mut files);
+    }
+    files
+}
+
+fn collect(path: &Path, files: &mut Vec<String>) {
+    if path.is_file() {
+        files.extend(path.to_str().map(str::to_string));
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return;
+    };
+    let mut entries: Vec<_> = entries.flatten().map(|e| e.path()).collect();
+    entries.sort();
+    for entry in entries {
+        collect(&entry, files);
+    }
+}

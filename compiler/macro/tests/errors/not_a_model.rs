@@ -1,0 +1,3 @@
+qcc::include_model!("Cargo.toml", name = Model);
+
+fn main() {}

@@ -1,0 +1,3 @@
+qcc::include_model!("model.onnx", calibration = "samples.npz");
+
+fn main() {}
