@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use onnx_protobuf::attribute_proto::AttributeType;
-use onnx_protobuf::{AttributeProto, Message, ModelProto};
+use onnx_protobuf::{AttributeProto, Message, ModelProto, TensorProto};
 use qcc_compiler::ir::Array;
 use qcc_compiler::{eval, onnx};
 use qcc_tests::file::{attribute, floats, ints, model, node, with_int, with_ints};
@@ -157,7 +157,8 @@ const INTEGERS: &[i64] = &[
     1 << 40,
 ];
 
-fn random_node(random: &mut Random) -> ModelProto {
+/// Names of operands, and the initializers among them.
+fn random_operands(random: &mut Random) -> (Vec<String>, Vec<TensorProto>) {
     let mut initializers = vec![];
     let mut operands = vec![];
     for index in 0..random.below(6) {
@@ -183,6 +184,11 @@ fn random_node(random: &mut Random) -> ModelProto {
             }
         }
     }
+    (operands, initializers)
+}
+
+fn random_node(random: &mut Random) -> ModelProto {
+    let (operands, initializers) = random_operands(random);
     let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
     let mut node = node(
         pick(random, OPERATORS),

@@ -68,31 +68,7 @@ fn name(node: &NodeProto) -> &str {
 
 /// Every value has one definition, and whatever is read has one.
 fn check_definitions(graph: &GraphProto) -> Result<()> {
-    if !graph.sparse_initializer.is_empty() {
-        bail!("sparse initializers are not supported"; hint: "export the model with dense weights");
-    }
-    let mut defined: HashSet<&str> = HashSet::new();
-    let initializers = graph.initializer.iter().map(|tensor| tensor.name.as_str());
-    for name in initializers {
-        if !defined.insert(name) {
-            bail!("two initializers have the name `{name}`");
-        }
-    }
-    let mut inputs = HashSet::new();
-    for input in &graph.input {
-        // An initializer may also be listed as an input, for which it is the default.
-        if !inputs.insert(input.name.as_str()) || input.name.is_empty() {
-            bail!("two inputs have the name `{}`, or it is empty", input.name);
-        }
-    }
-    defined.extend(inputs);
-    for node in &graph.node {
-        for name in node.output.iter().filter(|name| !name.is_empty()) {
-            if !defined.insert(name) {
-                return Err(Error::new(format!("`{name}` is defined twice")).at(&label(node)));
-            }
-        }
-    }
+    let defined = definitions(graph)?;
     let mut errors = vec![];
     for node in &graph.node {
         let names = node.input.iter().filter(|name| !name.is_empty());
@@ -105,17 +81,40 @@ fn check_definitions(graph: &GraphProto) -> Result<()> {
     if graph.output.is_empty() {
         errors.push(Error::new("the graph has no output"));
     }
-    for output in graph
-        .output
-        .iter()
-        .filter(|o| !defined.contains(o.name.as_str()))
-    {
-        errors.push(Error::new(format!(
-            "output `{}` is defined nowhere",
-            output.name
-        )));
+    let outputs = graph.output.iter().map(|output| output.name.as_str());
+    for name in outputs.filter(|name| !defined.contains(name)) {
+        errors.push(Error::new(format!("output `{name}` is defined nowhere")));
     }
     Error::collect(errors)
+}
+
+/// The names of all values; an error where one has two definitions.
+fn definitions(graph: &GraphProto) -> Result<HashSet<&str>> {
+    if !graph.sparse_initializer.is_empty() {
+        bail!("sparse initializers are not supported"; hint: "export the model with dense weights");
+    }
+    let mut defined: HashSet<&str> = HashSet::new();
+    for tensor in &graph.initializer {
+        if !defined.insert(&tensor.name) {
+            bail!("two initializers have the name `{}`", tensor.name);
+        }
+    }
+    // An initializer may also be listed as an input, for which it is the default.
+    let mut inputs = HashSet::new();
+    for input in &graph.input {
+        if input.name.is_empty() || !inputs.insert(input.name.as_str()) {
+            bail!("two inputs have the name `{}`, or it is empty", input.name);
+        }
+    }
+    defined.extend(inputs);
+    for node in &graph.node {
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            if !defined.insert(name) {
+                return Err(Error::new(format!("`{name}` is defined twice")).at(&label(node)));
+            }
+        }
+    }
+    Ok(defined)
 }
 
 /// Which nodes the outputs depend on; the others need no import, whatever they are.
@@ -232,40 +231,45 @@ fn operator(
     let Some(import) = import_of(&node.domain, &node.op_type) else {
         return Err(unsupported(&node));
     };
-    let mut operands = vec![];
-    for name in &node.input {
-        match values.get(name) {
-            _ if name.is_empty() => operands.push(None),
-            Some(Some(id)) => operands.push(Some(*id)),
-            _ => return Ok(()),
-        }
-    }
+    let Some(inputs) = operands(&node, values) else {
+        return Ok(());
+    };
     let source = SourceNode {
         name: importer.current.clone(),
         opset,
         attributes: attribute::attributes(node.attribute, folder)?,
         op_type: node.op_type,
         domain: node.domain,
-        inputs: operands,
+        inputs,
         outputs: node.output,
     };
     let first_new = importer.model.tensors.len();
     let results = import(&source, importer)?;
-    for (index, name) in source
-        .outputs
-        .iter()
-        .enumerate()
-        .filter(|(_, name)| !name.is_empty())
-    {
-        let Some(id) = results.get(index) else {
+    for (index, name) in source.outputs.into_iter().enumerate() {
+        let Some(id) = results.get(index).copied() else {
+            if name.is_empty() {
+                continue;
+            }
             bail!("output {index} is not supported"; hint: "remove what reads `{name}` from the model");
         };
-        if id.0 as usize >= first_new && !results[..index].contains(id) {
-            importer.rename(*id, name);
+        // A result may be an older tensor, which keeps its name, or stand for two outputs.
+        let is_new = id.0 as usize >= first_new && !results[..index].contains(&id);
+        if is_new && !name.is_empty() {
+            importer.rename(id, &name);
         }
-        values.insert(name.clone(), Some(*id));
+        values.insert(name, Some(id));
     }
     Ok(())
+}
+
+/// A node's operands, an empty name being an absent one; nothing where one could not be imported.
+fn operands(node: &NodeProto, values: &HashMap<String, Value>) -> Option<Vec<Option<TensorId>>> {
+    let operand = |name: &String| match values.get(name) {
+        _ if name.is_empty() => Some(None),
+        Some(Some(id)) => Some(Some(*id)),
+        _ => None,
+    };
+    node.input.iter().map(operand).collect()
 }
 
 /// Lists the outputs; one that is another value under a second name gives that value its name.

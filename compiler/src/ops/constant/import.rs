@@ -180,28 +180,10 @@ fn integers(importer: &mut Importer, suffix: &str, array: Array) -> TensorId {
 }
 
 fn range(node: &SourceNode, importer: &mut Importer) -> Result<Vec<TensorId>> {
-    let start = node.input(0)?;
-    let elem = importer.ty(start).elem.clone();
-    let reals = matches!(elem, Elem::Float);
-    let mut bounds = vec![];
-    for (index, what) in ["start", "limit", "delta"].into_iter().enumerate() {
-        let id = node.input(index)?;
-        bounds.push(match reals {
-            true => importer
-                .known_reals(id, what)?
-                .iter()
-                .map(|x| f64::from(*x))
-                .next(),
-            false => importer
-                .known_ints(id, what)?
-                .iter()
-                .map(|x| *x as f64)
-                .next(),
-        });
-    }
-    let [Some(start), Some(limit), Some(delta)] = bounds[..] else {
-        bail!("start, limit or delta is empty");
-    };
+    let elem = importer.ty(node.input(0)?).elem.clone();
+    let start = number(node, importer, 0, "start")?;
+    let limit = number(node, importer, 1, "limit")?;
+    let delta = number(node, importer, 2, "delta")?;
     let count = ((limit - start) / delta).ceil();
     if delta == 0.0 || !count.is_finite() {
         bail!("no range goes from {start} to {limit} in steps of {delta}");
@@ -210,16 +192,31 @@ fn range(node: &SourceNode, importer: &mut Importer) -> Result<Vec<TensorId>> {
     check::size(&[count])?;
     importer.charge(count)?;
     let values = (0..count).map(|i| start + i as f64 * delta);
-    let data = match reals {
-        true => Data::F32(values.map(|x| x as f32).collect()),
-        false => Data::I64(values.map(|x| x as i64).collect()),
+    let data = match elem {
+        Elem::Float => Data::F32(values.map(|x| x as f32).collect()),
+        _ => Data::I64(values.map(|x| x as i64).collect()),
     };
+    let shape = vec![count];
     Ok(vec![importer.constant(
         "range",
-        Array {
-            shape: vec![count],
-            data,
-        },
+        Array { shape, data },
         elem,
     )])
+}
+
+/// The only element of a known operand, be it real or an integer.
+fn number(node: &SourceNode, importer: &Importer, index: usize, what: &str) -> Result<f64> {
+    let id = node.input(index)?;
+    let number = match importer.ty(id).elem {
+        Elem::Float => importer
+            .known_reals(id, what)?
+            .first()
+            .copied()
+            .map(f64::from),
+        _ => importer.known_ints(id, what)?.first().map(|x| *x as f64),
+    };
+    match number {
+        Some(number) => Ok(number),
+        None => bail!("{what} is empty"),
+    }
 }
