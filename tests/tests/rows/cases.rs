@@ -118,6 +118,9 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
     ]
     .concat_all();
     cases.extend(products(target));
+    if target.dot.magnitudes {
+        cases.extend(magnitudes(target));
+    }
     cases
 }
 
@@ -368,6 +371,31 @@ fn numbers(t: &Target) -> Vec<Case> {
                 [read(0), read(1), byte(0), int(-1)],
             ))],
         ),
+    ]
+}
+
+fn magnitudes(t: &Target) -> Vec<Case> {
+    let load = op("load_bytes", [x(t, 0)]);
+    let store = |value| do_(op("store_bytes", [y(t, 0), value]));
+    let magnitude = store(op("magnitude_i8", [load.clone()]));
+    let weights = Constant {
+        name: "weights_magnitude".into(),
+        elem: Scalar::I8,
+        bytes: (0..t.dot.lanes * t.dot.k)
+            .map(|i| [127, -127i8, 5][i % 3] as u8)
+            .collect(),
+    };
+    let arguments = [
+        narrow(t, 0),
+        op("load_a_i8", [x(t, 0)]),
+        op("load_a_i8", [y(t, 0)]),
+        op("load_b", [at("weights_magnitude", int(0))]),
+    ];
+    let sum = show(t, op("dot_magnitude", arguments));
+    vec![
+        Case::new("shift_u8", vec![store(op("shift_u8", [load]))]),
+        Case::new("magnitude_i8", vec![magnitude.clone()]),
+        Case::new("dot_magnitude", vec![magnitude, sum]).with(weights),
     ]
 }
 
