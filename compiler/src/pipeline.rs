@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::backend::{self, Header};
 use crate::data::Sample;
 use crate::ir::{Array, Elem, Model, TensorId, verify};
-use crate::kernel::Program;
+use crate::kernel::{Program, identifier};
 use crate::passes::calibrate::{Calibration, Method, from_batch_norm};
 use crate::passes::{self, Stage, quantize};
 use crate::target::{Language, Target};
@@ -111,7 +111,7 @@ pub fn lower(
     name: &str,
 ) -> Result<Program> {
     let mut program = lower::lower(model, target, options)?;
-    program.name = identifier(name);
+    program.name = identifier(name, "model");
     Ok(program)
 }
 
@@ -120,32 +120,5 @@ pub fn print(program: &Program, target: &Target, language: Language, header: &He
     match language {
         Language::Rust => Source::Rust(backend::rust::print(program, target, header)),
         Language::C => Source::C(backend::c::print(program, target, header)),
-    }
-}
-
-/// The nearest name that C and Rust take: lower-case letters, digits and underscores.
-pub fn identifier(name: &str) -> String {
-    let mut text: String = name
-        .chars()
-        .map(|c| match c.is_ascii_alphanumeric() {
-            true => c.to_ascii_lowercase(),
-            false => '_',
-        })
-        .collect();
-    if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        text.insert_str(0, "model_");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_become_identifiers() {
-        assert_eq!(identifier("MobileNet-v2.1"), "mobilenet_v2_1");
-        assert_eq!(identifier("0.25"), "model_0_25");
-        assert_eq!(identifier(""), "model_");
     }
 }

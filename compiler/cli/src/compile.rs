@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use qcc_compiler::Result;
 use qcc_compiler::backend::Header;
-use qcc_compiler::kernel::Program;
+use qcc_compiler::kernel::{Program, identifier};
 use qcc_compiler::pipeline::{self, Source};
 use qcc_compiler::target::Language;
 
@@ -109,7 +109,7 @@ impl Args {
             false => stem(&self.output),
         };
         let name = self.name.clone().or_else(from_file).unwrap_or_default();
-        pipeline::identifier(&name)
+        identifier(&name, "model")
     }
 
     /// The comment at the top of the file: no folder and no date, so the same input gives the same bytes.

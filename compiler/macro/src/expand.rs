@@ -6,7 +6,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use qcc_compiler::backend::Header;
 use qcc_compiler::data::Samples;
 use qcc_compiler::ir::{Elem, Model};
-use qcc_compiler::kernel::Port;
+use qcc_compiler::kernel::{Port, identifier};
 use qcc_compiler::passes::calibrate::Method;
 use qcc_compiler::passes::quantize;
 use qcc_compiler::pipeline::{self, Source};
@@ -160,7 +160,7 @@ fn module_name(arguments: &Arguments, path: &Path) -> syn::Result<Ident> {
         return Ok(name.clone());
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let name = pipeline::identifier(&stem);
+    let name = identifier(&stem, "model");
     syn::parse_str::<Ident>(&name)
         .map(|_| Ident::new(&name, Span::call_site()))
         .map_err(|_| {

@@ -101,20 +101,3 @@ fn unique(name: String, taken: &[String]) -> String {
         .find(|n| !taken.contains(n))
         .expect("some number is free")
 }
-
-/// An identifier of lower-case letters, digits and underscores that is like `name`.
-fn identifier(name: &str) -> String {
-    let mut out = String::new();
-    for c in name.chars() {
-        match c {
-            c if c.is_ascii_alphanumeric() => out.push(c.to_ascii_lowercase()),
-            _ if out.ends_with('_') => {}
-            _ => out.push('_'),
-        }
-    }
-    let out = out.trim_matches('_');
-    match out.chars().next() {
-        Some(c) if c.is_ascii_alphabetic() => out.to_string(),
-        _ => format!("port_{out}"),
-    }
-}

@@ -1,8 +1,8 @@
 //! What the frames of both languages say about a program's inputs and outputs.
 
-use super::{identifier, unique};
+use super::unique;
 use crate::ir::Elem;
-use crate::kernel::{Port, Program, Scalar};
+use crate::kernel::{Port, Program, Scalar, identifier};
 
 /// An input or output as a frame describes it.
 pub(super) struct Described {
@@ -47,7 +47,7 @@ fn described(side: &str, ports: &[Port]) -> Vec<Described> {
     for port in ports {
         let name = match ports.len() {
             1 => side.to_string(),
-            _ => format!("{side}_{}", identifier(&port.name)),
+            _ => format!("{side}_{}", identifier(&port.name, "port")),
         };
         names.push(unique(name, &names));
     }

@@ -6,9 +6,11 @@
 
 pub mod interp;
 mod ir;
+mod name;
 mod program;
 mod simplify;
 
 pub use ir::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
+pub use name::identifier;
 pub use program::{Call, Constant, Port, Program, Slot};
 pub use simplify::simplified;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::kernel::{Call, Program, Scalar, Slot};
+use crate::kernel::{Call, Program, Scalar, Slot, identifier};
 use crate::lower::memory::{self, Lifetime, Memory, Place, SLACK};
 use crate::lower::{Lowering, Options, ports};
 
@@ -30,7 +30,7 @@ impl Lowering<'_> {
             }
         });
         Program {
-            name: identifier(&self.model.name),
+            name: identifier(&self.model.name, "model"),
             inputs: ports::inputs(self.model, options),
             outputs: ports::outputs(self.model),
             arena_bytes,
@@ -69,23 +69,5 @@ impl Lowering<'_> {
             (bytes + SLACK).next_multiple_of(align)
         };
         (offsets, arena_bytes)
-    }
-}
-
-/// A name of the model as an identifier of C and Rust: letters, digits and single underscores.
-pub(crate) fn identifier(name: &str) -> String {
-    let mut id = String::new();
-    for c in name.chars() {
-        if c.is_ascii_alphanumeric() {
-            id.push(c);
-        } else if !id.is_empty() && !id.ends_with('_') {
-            id.push('_');
-        }
-    }
-    let id = id.trim_end_matches('_');
-    match id.chars().next() {
-        None => "model".to_string(),
-        Some(c) if c.is_ascii_digit() => format!("n{id}"),
-        Some(_) => id.to_string(),
     }
 }

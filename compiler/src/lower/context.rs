@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ir::{Data, Elem, Model, QuantParams, TensorId};
-use crate::kernel::{Constant, Kernel, Scalar};
+use crate::kernel::{Constant, Kernel, Scalar, identifier};
 use crate::kernels::View;
 use crate::kernels::copy::{self, Frame};
-use crate::lower::assemble::identifier;
 use crate::lower::layout;
 use crate::lower::memory::{Memory, Place, Region};
 use crate::lower::plan::{self, Home, Plan};
@@ -176,7 +175,7 @@ impl<'a> Lowering<'a> {
 
     /// An identifier of the program that nothing else has: the layer's name and what the thing is.
     pub fn name(&mut self, what: &str) -> String {
-        let layer = identifier(&self.layer);
+        let layer = identifier(&self.layer, "layer");
         let wanted = if layer.to_lowercase().ends_with(what) {
             layer
         } else {
