@@ -1,7 +1,7 @@
 //! Kernels that move bytes: strided copies, halos, fills.
 
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
-use crate::kernels::nest::{Axis, Nest, sweep};
+use crate::kernels::nest::{Axis, Nest, Piece, sweep, sweep_bytes};
 use crate::ops::Pads;
 use crate::target::Target;
 
@@ -67,16 +67,19 @@ pub(crate) fn copy_axis(
 }
 
 fn copy_run(source: &str, x: Expr, y: Expr, extent: usize, target: &Target) -> Vec<Stmt> {
-    sweep("j", extent, target.bytes, |piece| {
+    let pass = |piece: &Piece, names: [[&'static str; 2]; 2]| {
         let from = at(source, x.clone() + piece.at.clone());
         let to = at("y", y.clone() + piece.at.clone());
-        let bytes = piece.op("load_bytes", "load_bytes_part", [from]);
-        vec![Stmt::Do(piece.op(
-            "store_bytes",
-            "store_bytes_part",
-            [to, bytes],
-        ))]
-    })
+        let [load, store] = names;
+        let elements = piece.op(load[0], load[1], [from]);
+        vec![Stmt::Do(piece.op(store[0], store[1], [to, elements]))]
+    };
+    let bytes = [
+        ["load_bytes", "load_bytes_part"],
+        ["store_bytes", "store_bytes_part"],
+    ];
+    let lanes = [["load_u8", "load_u8_part"], ["store_u8", "store_u8_part"]];
+    sweep_bytes(extent, target, |p| pass(p, bytes), |p| pass(p, lanes))
 }
 
 fn move_one(scalar: Scalar, from: Expr, to: Expr) -> Stmt {

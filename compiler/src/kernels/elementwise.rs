@@ -72,25 +72,38 @@ impl Elementwise<'_> {
         let body = outer.wrap(|positions| {
             let (x, y) = (positions[0].clone(), positions[1].clone());
             let (from, to) = (&self.operands[0].name, &self.result.name);
-            if inner.strides == [1, 1] {
-                return sweep("j", inner.extent, self.target.bytes, |piece| {
-                    let x = at(from, x.clone() + piece.at.clone());
-                    let y = at(to, y.clone() + piece.at.clone());
-                    let bytes = piece.op("load_bytes", "load_bytes_part", [x]);
-                    let found = op("lookup", [at(table, int(0)), bytes]);
-                    vec![Stmt::Do(piece.op(
-                        "store_bytes",
-                        "store_bytes_part",
-                        [y, found],
-                    ))]
-                });
-            }
-            inner.each(positions, |at_each| {
-                let x = op("index", [op("read_u8", [at(from, at_each[0].clone())])]);
+            let single = |x: Expr, y: Expr| {
+                let x = op("index", [op("read_u8", [at(from, x)])]);
                 let found = op("read_u8", [at(table, x)]);
-                let y = at(to, at_each[1].clone());
-                vec![Stmt::Do(op("write_byte", [y, found]))]
-            })
+                vec![Stmt::Do(op("write_byte", [at(to, y), found]))]
+            };
+            // A byte vector costs as much as some 16 elements.
+            let vectors = if inner.strides == [1, 1] {
+                (inner.extent + self.target.bytes / 2) / self.target.bytes
+            } else {
+                0
+            };
+            let vectorised = (vectors * self.target.bytes).min(inner.extent);
+            let mut steps = sweep("j", vectorised, self.target.bytes, |piece| {
+                let x = at(from, x.clone() + piece.at.clone());
+                let y = at(to, y.clone() + piece.at.clone());
+                let bytes = piece.op("load_bytes", "load_bytes_part", [x]);
+                let found = op("lookup", [at(table, int(0)), bytes]);
+                vec![Stmt::Do(piece.op(
+                    "store_bytes",
+                    "store_bytes_part",
+                    [y, found],
+                ))]
+            });
+            let rest = Axis {
+                extent: inner.extent - vectorised,
+                strides: inner.strides.clone(),
+            };
+            let start = int(vectorised as i64);
+            steps.extend(rest.each(&[x + start.clone(), y + start], |each| {
+                single(each[0].clone(), each[1].clone())
+            }));
+            steps
         });
         self.kernel(name, body, &[table])
     }

@@ -1,6 +1,7 @@
 //! Loops over an index space that several buffers share, each with strides of its own.
 
 use crate::kernel::{Expr, Stmt, int, var};
+use crate::target::Target;
 
 /// An index space, reduced to as few and as long axes as the strides allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +153,24 @@ impl Piece {
             }
         }
     }
+}
+
+/// Visits `count` elements in byte vectors by `wide`, and those that fill none in vectors of i32 by `narrow`,
+/// the last in a smaller piece: a part of a byte vector is slow to load.
+pub(crate) fn sweep_bytes(
+    count: usize,
+    target: &Target,
+    wide: impl Fn(&Piece) -> Vec<Stmt>,
+    narrow: impl Fn(&Piece) -> Vec<Stmt>,
+) -> Vec<Stmt> {
+    let whole = count / target.bytes * target.bytes;
+    let mut steps = sweep("j", whole, target.bytes, wide);
+    for at in (whole..count).step_by(target.lanes) {
+        let part = (count - at < target.lanes).then_some(count - at);
+        let at = int(at as i64);
+        steps.extend(narrow(&Piece { at, part }));
+    }
+    steps
 }
 
 /// Visits `count` elements, `width` at a time, and the rest in a last smaller piece.

@@ -4,7 +4,7 @@ use crate::kernel::{Expr, Kernel, Scalar, Stmt, at, int, op, var};
 use crate::kernels::View;
 use crate::kernels::copy::buffer;
 use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, splat, subtract};
-use crate::kernels::nest::{Piece, sweep};
+use crate::kernels::nest::{Piece, sweep, sweep_bytes};
 use crate::target::Target;
 
 /// Windows of an image and what they become. The operand's view counts its halo.
@@ -45,6 +45,15 @@ struct Block {
     columns: (usize, usize),
 }
 
+/// The operations of a maximum in one type of vectors.
+struct Take {
+    ty: &'static str,
+    max: &'static str,
+    start: Expr,
+    load: [&'static str; 2],
+    store: [&'static str; 2],
+}
+
 /// Windows of up to this many elements are unrolled.
 const UNROLLED: usize = 16;
 
@@ -53,28 +62,58 @@ impl Windows<'_> {
     pub(crate) fn max(&self, name: &str) -> Kernel {
         let [_, rows, columns, channels] = self.y.extent;
         let max = if self.signed { "max_i8" } else { "max_u8" };
-        let lowest = op("splat_byte", [int(if self.signed { -128 } else { 0 })]);
+        let lowest = int(if self.signed { -128 } else { 0 });
         let block = Block {
             rows: (0, rows),
             columns: (0, columns),
         };
+        let bytes = Take {
+            ty: "vb",
+            max,
+            start: op("splat_byte", [lowest.clone()]),
+            load: ["load_bytes", "load_bytes_part"],
+            store: ["store_bytes", "store_bytes_part"],
+        };
+        let [load, store] = match self.signed {
+            true => [["load_i8", "load_i8_part"], ["store_i8", "store_i8_part"]],
+            false => [["load_u8", "load_u8_part"], ["store_u8", "store_u8_part"]],
+        };
+        let lanes = Take {
+            ty: "vi32",
+            max: "max_i32",
+            start: op("splat_i32", [lowest]),
+            load,
+            store,
+        };
         let body = self.walk(&block, |x, y| {
-            sweep("c", channels, self.target.bytes, |piece| {
-                let load = |tap: Expr| {
-                    let address = at("x", x.clone() + piece.at.clone() + tap);
-                    piece.op("load_bytes", "load_bytes_part", [address])
-                };
-                let name = piece.name("m");
-                let mut steps = self.gather(&name, "vb", lowest.clone(), |m, tap| {
-                    op(max, [m, load(tap)])
-                });
-                let address = at("y", y.clone() + piece.at.clone());
-                let store = piece.op("store_bytes", "store_bytes_part", [address, var(name)]);
-                steps.push(Stmt::Do(store));
-                steps
-            })
+            let pass = |piece: &Piece, take: &Take| self.max_of_pixel(piece, take, x, y);
+            sweep_bytes(
+                channels,
+                self.target,
+                |p| pass(p, &bytes),
+                |p| pass(p, &lanes),
+            )
         });
         self.kernel_of(name, body)
+    }
+
+    fn max_of_pixel(&self, piece: &Piece, take: &Take, x: &Expr, y: &Expr) -> Vec<Stmt> {
+        // Pieces of less than a byte vector stand beside each other.
+        let name = match &piece.at {
+            Expr::Int(first) => format!("m{first}"),
+            _ => "m".to_string(),
+        };
+        let mut steps = self.gather(&name, take.ty, take.start.clone(), |m, tap| {
+            let address = at("x", x.clone() + piece.at.clone() + tap);
+            op(
+                take.max,
+                [m, piece.op(take.load[0], take.load[1], [address])],
+            )
+        });
+        let address = at("y", y.clone() + piece.at.clone());
+        let store = piece.op(take.store[0], take.store[1], [address, var(name)]);
+        steps.push(Stmt::Do(store));
+        steps
     }
 
     /// The mean of each window. Buffers: `x`, `y`.

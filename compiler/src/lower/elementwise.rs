@@ -15,7 +15,7 @@ pub(super) fn unary(cx: &mut Lowering, node: &Node, function: &Unary) -> Result<
     let images = function.eval(&[Some(&Array::f32([256], reals))]);
     let table = images.reals().iter().map(|y| to.quantize(*y) as u8);
     let table = table.collect();
-    look_up(cx, x, node.output, table, "table");
+    look_up(cx, x, node.output, table, "function");
     Ok(())
 }
 
