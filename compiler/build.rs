@@ -22,7 +22,7 @@ fn main() -> io::Result<()> {
 fn embed(text: &mut String, table: &str, folder: &Path, extension: &str) -> io::Result<()> {
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path().canonicalize()?))
+        .map(|entry| entry?.path().canonicalize())
         .collect::<io::Result<_>>()?;
     files.retain(|path| path.extension().is_some_and(|e| e == extension));
     files.sort();

@@ -2,7 +2,7 @@
 
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use super::port::{Described, describe};
+use super::port::{Described, describe, place, unused};
 use super::row::Spelling;
 use super::{Header, flash_bytes, function_names, literal, macs, operations, runs_in_place, wrap};
 use crate::embedded::TEMPLATES;
@@ -40,7 +40,7 @@ pub fn print(program: &Program, target: &Target, header: &Header) -> Source {
         snippets => snippets.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
         kernels,
         trace => header.trace,
-        unused => unused(program),
+        unused => unused(program).iter().map(|p| p.parameter.clone()).collect::<Vec<_>>(),
         calls => program.calls.iter().enumerate().map(|(i, c)| call(i, c, &names, program, header)).collect::<Vec<_>>(),
         ..frame.clone()
     };
@@ -167,28 +167,6 @@ fn statement(text: &str) -> String {
     out.trim_end().to_string()
 }
 
-/// The parameters of `run` that no call is given.
-fn unused(program: &Program) -> Vec<String> {
-    let (inputs, outputs) = describe(program);
-    let given: Vec<Slot> = program.calls.iter().flat_map(|c| c.args.clone()).collect();
-    let reads = |i| {
-        given
-            .iter()
-            .any(|s| matches!(s, Slot::Input(j, _) if *j == i))
-    };
-    let writes = |i| {
-        given
-            .iter()
-            .any(|s| matches!(s, Slot::Output(j, _) if *j == i))
-    };
-    let inputs = inputs.iter().enumerate().filter(|(i, _)| !reads(*i));
-    let outputs = outputs.iter().enumerate().filter(|(i, _)| !writes(*i));
-    inputs
-        .chain(outputs)
-        .map(|(_, p)| p.parameter.clone())
-        .collect()
-}
-
 fn includes<'a>(target: &'a Target, code: &str) -> Vec<&'a str> {
     let needed = |beginnings: &[String]| {
         identifiers(code).any(|word| beginnings.iter().any(|b| word.starts_with(b.as_str())))
@@ -270,8 +248,8 @@ fn kernel(kernel: &Kernel, name: &str, program: &Program, target: &Target) -> St
         params.join(", ")
     };
     let mut out = String::new();
-    for text in &kernel.comment {
-        out += format!("// {}", comment(text)).trim_end();
+    for text in kernel.comment.iter().flat_map(|line| wrap::words(line, 96)) {
+        out += format!("// {}", comment(&text)).trim_end();
         out.push('\n');
     }
     wrap::line(&mut out, 0, &format!("static void {name}({params}) {{"));
@@ -296,7 +274,12 @@ fn block(out: &mut String, indent: usize, body: &[Stmt], spelling: &Spelling) {
                 wrap::line(out, indent, &format!("{name} = {};", spelling.expr(value)));
             }
             Stmt::Do(value) => wrap::line(out, indent, &format!("{};", spelling.expr(value))),
-            Stmt::Note(text) => wrap::line(out, indent, &format!("// {}", comment(text))),
+            Stmt::Note(text) => {
+                for text in wrap::words(text, 93 - indent) {
+                    let text = format!("// {}", comment(&text));
+                    out.push_str(&format!("{:indent$}{text}\n", ""));
+                }
+            }
             Stmt::For {
                 var,
                 start,
@@ -322,13 +305,7 @@ fn call(index: usize, call: &Call, names: &[String], program: &Program, header: 
     let (inputs, outputs) = describe(program);
     let kernel = &program.kernels[call.kernel];
     let arg = |(slot, buffer): (&Slot, &crate::kernel::Buffer)| {
-        let (base, scalar, offset) = match slot {
-            Slot::Arena(offset) => ("memory", Scalar::U8, *offset),
-            Slot::Input(i, offset) => (inputs[*i].parameter.as_str(), inputs[*i].scalar, *offset),
-            Slot::Output(i, offset) => {
-                (outputs[*i].parameter.as_str(), outputs[*i].scalar, *offset)
-            }
-        };
+        let (base, scalar, offset) = place(*slot, &inputs, &outputs);
         let address = match offset {
             0 => base.to_string(),
             offset => format!("{base} + {offset}"),

@@ -101,3 +101,8 @@ fn unique(name: String, taken: &[String]) -> String {
         .find(|n| !taken.contains(n))
         .expect("some number is free")
 }
+
+/// A text that stays on its line.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}

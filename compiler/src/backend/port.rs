@@ -2,7 +2,7 @@
 
 use super::unique;
 use crate::ir::Elem;
-use crate::kernel::{Port, Program, Scalar, identifier};
+use crate::kernel::{Port, Program, Scalar, Slot, identifier};
 
 /// An input or output as a frame describes it.
 pub(super) struct Described {
@@ -74,5 +74,37 @@ fn describe_one((parameter, port): (String, &Port)) -> Described {
         low,
         high,
         quantized,
+    }
+}
+
+/// The parameters of `run` that no call is given.
+pub(super) fn unused(program: &Program) -> Vec<Described> {
+    let given: Vec<Slot> = program.calls.iter().flat_map(|c| c.args.clone()).collect();
+    let reads = |i| {
+        given
+            .iter()
+            .any(|s| matches!(s, Slot::Input(j, _) if *j == i))
+    };
+    let writes = |i| {
+        given
+            .iter()
+            .any(|s| matches!(s, Slot::Output(j, _) if *j == i))
+    };
+    let (inputs, outputs) = describe(program);
+    let inputs = inputs.into_iter().enumerate().filter(|(i, _)| !reads(*i));
+    let outputs = outputs.into_iter().enumerate().filter(|(i, _)| !writes(*i));
+    inputs.chain(outputs).map(|(_, p)| p).collect()
+}
+
+/// The variable of `run` that a slot lies in, its elements, and how many of them lie before the slot.
+pub(super) fn place<'a>(
+    slot: Slot,
+    inputs: &'a [Described],
+    outputs: &'a [Described],
+) -> (&'a str, Scalar, usize) {
+    match slot {
+        Slot::Arena(offset) => ("memory", Scalar::U8, offset),
+        Slot::Input(i, offset) => (&inputs[i].parameter, inputs[i].scalar, offset),
+        Slot::Output(i, offset) => (&outputs[i].parameter, outputs[i].scalar, offset),
     }
 }

@@ -1,4 +1,4 @@
-//! Long lines of C, broken as a person would: at the arguments of the longest call.
+//! Long lines, broken as a person would: code at the arguments of the longest call, comments at words.
 
 use super::literal::COLUMNS;
 
@@ -16,6 +16,23 @@ pub(super) fn line(out: &mut String, indent: usize, text: &str) {
     } else {
         push(out, indent, text);
     }
+}
+
+/// A text in lines of at most `width` columns, where its words allow it.
+pub(super) fn words(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a line");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_string());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
 }
 
 fn push(out: &mut String, indent: usize, text: &str) {

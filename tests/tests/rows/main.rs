@@ -4,16 +4,20 @@
 
 mod cases;
 mod compiled;
+mod numbers;
 
 use qcc_compiler::backend::{self, Header};
 use qcc_compiler::ir::{Elem, IntType, Type};
 use qcc_compiler::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use qcc_compiler::target::{self, Target};
 
-use cases::{Case, Numbers};
+use cases::Case;
+use numbers::Numbers;
 
-/// How often a case's body runs, each time on other numbers.
-const ROUNDS: usize = 64;
+/// How often a case's body runs, each time on other numbers: 1024 lanes of them.
+fn rounds(target: &Target) -> usize {
+    1024 / target.lanes
+}
 
 #[test]
 fn rows_do_what_operations_mean() {
@@ -72,7 +76,7 @@ fn compare(
 
 /// Elements of a case's region in the output of bytes and in that of words.
 fn sizes(target: &Target) -> (usize, usize) {
-    (ROUNDS * target.bytes, ROUNDS * target.lanes)
+    (rounds(target) * target.bytes, rounds(target) * target.lanes)
 }
 
 fn program(target: &Target, cases: &[Case], numbers: &Numbers) -> Program {

@@ -1,0 +1,230 @@
+//! Descriptors, sizes, the arena and `run`.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{format_ident, quote};
+
+use crate::backend::port::{Described, describe, place, unused};
+use crate::backend::{Header, flash_bytes, macs};
+use crate::kernel::{Buffer, Call, Program, Scalar, Slot};
+use crate::target::Target;
+
+/// Descriptors, sizes and the arena.
+pub(super) fn sizes(program: &Program, target: &Target) -> TokenStream {
+    let (inputs, outputs) = describe(program);
+    let ports = inputs.iter().chain(&outputs).map(descriptor);
+    let arena_bytes = Literal::usize_unsuffixed(program.arena_bytes);
+    let flash_bytes = Literal::usize_unsuffixed(flash_bytes(program));
+    let macs = Literal::u64_unsuffixed(macs(program));
+    let align = Literal::usize_unsuffixed(target.align.max(program.align));
+    quote! {
+        /// An input or output: a dense row-major tensor of integers.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct Port {
+            /// The tensor's name in the model.
+            pub name: &'static str,
+            /// Extent of each axis.
+            pub shape: &'static [usize],
+            /// `real = scale * (integer - zero_point)`.
+            pub scale: f32,
+            /// The integer that stands for 0.0.
+            pub zero_point: i32,
+        }
+        #(#ports)*
+        /// Bytes of scratch memory.
+        pub const ARENA_BYTES: usize = #arena_bytes;
+        /// Bytes of constants; the code comes on top.
+        pub const FLASH_BYTES: usize = #flash_bytes;
+        /// Multiply-accumulates of one run.
+        pub const MACS: u64 = #macs;
+        /// Scratch memory of one run; nothing in it outlives the run.
+        #[repr(C, align(#align))]
+        pub struct Arena([u8; ARENA_BYTES]);
+        impl Arena {
+            /// Memory for any number of runs, one after the other.
+            pub const fn new() -> Arena {
+                Arena([0; ARENA_BYTES])
+            }
+        }
+        impl Default for Arena {
+            fn default() -> Arena {
+                Arena::new()
+            }
+        }
+    }
+}
+
+fn descriptor(port: &Described) -> TokenStream {
+    let name = format_ident!("{}", port.parameter.to_uppercase());
+    let doc = match port.quantized {
+        true => format!(
+            " Integers {}..={} that stand for reals.",
+            port.low, port.high
+        ),
+        false => " Plain integers.".to_string(),
+    };
+    let Described {
+        name: tensor,
+        scale,
+        zero_point,
+        ..
+    } = port;
+    let shape = port.shape.iter().map(|n| Literal::usize_unsuffixed(*n));
+    let scale = Literal::f32_unsuffixed(*scale);
+    let zero_point = Literal::i32_unsuffixed(*zero_point);
+    quote! {
+        #[doc = #doc]
+        pub const #name: Port = Port {
+            name: #tensor,
+            shape: &[#(#shape),*],
+            scale: #scale,
+            zero_point: #zero_point,
+        };
+    }
+}
+
+pub(super) fn number(scalar: Scalar) -> TokenStream {
+    let name = format_ident!("{}", format!("{scalar:?}").to_lowercase());
+    quote!(#name)
+}
+
+/// `input: &[u8; 64], output: &mut [u8; 10], arena: &mut Arena`, with the elements that `ty` says.
+pub(super) fn parameters(
+    program: &Program,
+    ty: fn(&Described) -> TokenStream,
+    arena: &str,
+) -> TokenStream {
+    let (inputs, outputs) = describe(program);
+    let param = |p: &Described, reference: TokenStream| {
+        let (name, ty) = (format_ident!("{}", p.parameter), ty(p));
+        let len = Literal::usize_unsuffixed(p.len);
+        quote!(#name: #reference [#ty; #len])
+    };
+    let inputs = inputs.iter().map(|p| param(p, quote!(&)));
+    let outputs = outputs.iter().map(|p| param(p, quote!(&mut)));
+    let arena = format_ident!("{arena}");
+    quote!(#(#inputs,)* #(#outputs,)* arena: &mut #arena)
+}
+
+fn arguments(program: &Program) -> TokenStream {
+    let (inputs, outputs) = describe(program);
+    let ports = inputs.iter().chain(&outputs);
+    let names = ports.map(|p| format_ident!("{}", p.parameter));
+    quote!(#(#names,)* arena)
+}
+
+/// `run`, and `run_unchecked` where the machine must have features that not each of its kind has.
+pub(super) fn run(
+    program: &Program,
+    names: &[String],
+    target: &Target,
+    header: &Header,
+) -> TokenStream {
+    let parameters = parameters(program, |p| number(p.scalar), "Arena");
+    let calls = calls(program, names, header);
+    let features = &target.rust.features;
+    if features.is_empty() {
+        return quote! {
+            /// Evaluates the network.
+            pub fn run(#parameters) {
+                #calls
+            }
+        };
+    }
+    let arguments = arguments(program);
+    let exists = exists(features);
+    let list = features.join(",");
+    let safety = format!(
+        " The processor has these features: {}.",
+        features.join(", ")
+    );
+    let proof = format!(
+        "SAFETY: the crate is compiled for processors with {}.",
+        features.join(", ")
+    );
+    quote! {
+        /// Evaluates the network.
+        ///
+        /// It exists in crates that are compiled for processors with the features that the kernels use;
+        /// other crates ask the processor, then call [`run_unchecked`].
+        #exists
+        pub fn run(#parameters) {
+            note!(#proof);
+            unsafe { run_unchecked(#arguments) }
+        }
+        /// Evaluates the network on a processor that the caller has asked for its features.
+        ///
+        /// # Safety
+        ///
+        #[doc = #safety]
+        #[target_feature(enable = #list)]
+        pub unsafe fn run_unchecked(#parameters) {
+            #calls
+        }
+    }
+}
+
+/// The condition that a crate is compiled for processors with the features; none where there are none.
+pub(super) fn exists(features: &[String]) -> Option<TokenStream> {
+    match features {
+        [] => None,
+        [feature] => Some(quote!(#[cfg(target_feature = #feature)])),
+        _ => Some(quote!(#[cfg(all(#(target_feature = #features),*))])),
+    }
+}
+
+fn calls(program: &Program, names: &[String], header: &Header) -> TokenStream {
+    let (inputs, outputs) = describe(program);
+    let unused: Vec<String> = unused(program).into_iter().map(|p| p.parameter).collect();
+    let pointer = |p: &Described, pointer: TokenStream| {
+        let name = format_ident!("{}", p.parameter);
+        match unused.contains(&p.parameter) {
+            true => quote!(let _ = #name;),
+            false => quote!(let #name = #name.#pointer();),
+        }
+    };
+    let input = inputs.iter().map(|p| pointer(p, quote!(as_ptr)));
+    let output = outputs.iter().map(|p| pointer(p, quote!(as_mut_ptr)));
+    let mut slots = program.calls.iter().flat_map(|c| &c.args);
+    let memory = match slots.any(|s| matches!(s, Slot::Arena(_))) {
+        true => quote!(let memory = arena.0.as_mut_ptr();),
+        false => quote!(let _ = arena;),
+    };
+    let calls = program.calls.iter().enumerate().map(|(i, c)| {
+        let call = call(c, &names[c.kernel], program, &inputs, &outputs);
+        let trace = header.trace.then(|| {
+            let i = Literal::usize_unsuffixed(i);
+            quote!(super::trace(#i);)
+        });
+        quote!(#call #trace)
+    });
+    quote! {
+        #(#input)*
+        #(#output)*
+        #memory
+        note!("SAFETY: each tensor lies within its port or the arena, as planned when the file was made.");
+        unsafe {
+            #(#calls)*
+        }
+    }
+}
+
+fn call(
+    call: &Call,
+    name: &str,
+    program: &Program,
+    inputs: &[Described],
+    outputs: &[Described],
+) -> TokenStream {
+    let kernel = &program.kernels[call.kernel];
+    let name = format_ident!("{name}");
+    let arg = |(slot, buffer): (&Slot, &Buffer)| {
+        let (base, scalar, offset) = place(*slot, inputs, outputs);
+        let base = format_ident!("{base}");
+        let number = Literal::usize_unsuffixed(offset);
+        let add = (offset > 0).then(|| quote!(.add(#number)));
+        let cast = (scalar != buffer.elem).then(|| quote!(.cast()));
+        quote!(#base #add #cast)
+    };
+    let args = call.args.iter().zip(&kernel.buffers).map(arg);
+    quote!(#name(#(#args),*);)
+}
