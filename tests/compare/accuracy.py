@@ -1,6 +1,6 @@
 """Accuracy of every known network: in float, as qcc's integers, and as ONNX Runtime's int8.
 
-    python accuracy.py [--qcc FILE] [--via VIA] [word ...]
+    python accuracy.py [--qcc FILE] [--via VIA] [--target TARGET] [word ...]
 
 Both quantize the same float network, calibrated with the same samples, which are not evaluated.
 Prints a table for Markdown; the words choose networks by their names.
@@ -23,7 +23,7 @@ def snr(outputs, truth):
     return float(10 * np.log10(signal / max(noise, 1e-30)))
 
 
-def by_qcc(qcc, via, task, samples):
+def by_qcc(qcc, task, samples):
     """The outputs of qcc's integer program."""
     folder = WORK / "accuracy" / task.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def by_qcc(qcc, via, task, samples):
     np.savez(folder / "inputs.npz", **samples.take(samples.evaluation))
     dims = [part for name, extent in task.dims.items() for part in ("--dim", f"{name}={extent}")]
     command = [
-        qcc, "run", task.model, *dims, "--via", via, "--calibrate", folder / "calibrate.npz",
+        *qcc, task.model, *dims, "--calibrate", folder / "calibrate.npz",
         "--inputs", folder / "inputs.npz", "-o", folder / "outputs.npz",
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, text=True)
@@ -44,16 +44,16 @@ def by_qcc(qcc, via, task, samples):
 def by_ort(task, samples):
     """The outputs of ONNX Runtime's integer network, evaluated as it is written."""
     path = WORK / f"{task.name}-int8.onnx"
-    ort_int8.quantize(task.model, task.dims, samples.take(samples.calibration), path)
+    ort_int8.quantize(task.model, samples.take(samples.calibration), path)
     return ort_int8.run(ort_int8.session(path, exact=True), samples.take(samples.evaluation))
 
 
-def measure(task, qcc, via):
+def measure(task, qcc):
     """A row of the table."""
     samples = task.load()
     truth = ort_int8.run(ort_int8.session(task.model), samples.take(samples.evaluation))
     metric = samples.metric or (lambda outputs, _: snr(outputs, truth))
-    ways = {"qcc": lambda: by_qcc(qcc, via, task, samples), "ort": lambda: by_ort(task, samples)}
+    ways = {"qcc": lambda: by_qcc(qcc, task, samples), "ort": lambda: by_ort(task, samples)}
     values = {"float": metric(truth, samples.evaluation) if samples.metric else float("inf")}
     for name, way in ways.items():
         try:
@@ -67,8 +67,11 @@ def measure(task, qcc, via):
 
 def verdict(values, unit):
     """Within a point of float, or no worse than ONNX Runtime."""
-    point = 0.01 if "dB" not in unit else 0.1
-    if values["qcc"] >= values["float"] - point:
+    if unit == "SNR dB":
+        point = 40  # noise of a hundredth of the signal
+    else:
+        point = values["float"] - (0.1 if "dB" in unit else 0.01)
+    if values["qcc"] >= point:
         return "within a point of float"
     if values["qcc"] >= values["ort"]:
         return "no worse than ONNX Runtime"
@@ -85,12 +88,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--qcc", default=REPOSITORY / "target" / "release" / "qcc")
     parser.add_argument("--via", default="integer", help="how qcc evaluates; all ways give the same bits")
+    parser.add_argument("--target", default="generic", help="the machine, where an emitted program evaluates")
     parser.add_argument("words", nargs="*")
     arguments = parser.parse_args()
+    qcc = [arguments.qcc, "run", "--via", arguments.via, "--target", arguments.target]
     rows = []
     for task in available(arguments.words):
         start = time.time()
-        count, values = measure(task, arguments.qcc, arguments.via)
+        count, values = measure(task, qcc)
         cells = [shown(values[key], task.unit) for key in ("float", "qcc", "ort")]
         rows.append(f"| {task.name} | {task.unit} | {count} | {' | '.join(cells)} | {verdict(values, task.unit)} |")
         print(rows[-1], f"{time.time() - start:.0f} s", flush=True)

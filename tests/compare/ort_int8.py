@@ -9,7 +9,7 @@ import onnxruntime
 from onnx import version_converter
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
+from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 
 onnxruntime.set_default_logger_severity(3)
 # Quantization of each channel on its own needs this version of the operators.
@@ -27,14 +27,14 @@ class Reader(CalibrationDataReader):
         return next(self.samples, None)
 
 
-def prepared(path, dims):
-    """The network with fixed dimensions, constants that are no inputs, and an operator set that is new enough."""
+def prepared(path, inputs):
+    """The network with the shapes of the inputs, constants that are no inputs, and an operator set that is new enough."""
     model = onnx.load(path)
     constants = {tensor.name for tensor in model.graph.initializer}
     for port in [p for p in model.graph.input if p.name in constants]:
         model.graph.input.remove(port)
-    for name, extent in dims.items():
-        make_dim_param_fixed(model.graph, name, extent)
+    for port in model.graph.input:
+        make_input_shape_fixed(model.graph, port.name, [1, *inputs[port.name].shape[1:]])
     versions = {o.domain: o.version for o in model.opset_import}  # some exporters list a domain twice
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(*v) for v in versions.items())
@@ -44,11 +44,11 @@ def prepared(path, dims):
     return model
 
 
-def quantize(path, dims, inputs, output):
-    """Writes the network with quantized weights (s8, one scale a channel) and activations (u8, from their extremes)."""
+def quantize(path, inputs, output):
+    """Writes the network with quantized weights (s8, one scale a channel where it can) and activations (u8, from their extremes)."""
     with tempfile.TemporaryDirectory() as folder:
         float_model, simpler = Path(folder) / "float.onnx", Path(folder) / "simpler.onnx"
-        onnx.save(prepared(path, dims), float_model)
+        onnx.save(prepared(path, inputs), float_model)
         quant_pre_process(float_model, simpler, skip_symbolic_shape=True)
         options = {
             "quant_format": QuantFormat.QDQ,
@@ -60,8 +60,8 @@ def quantize(path, dims, inputs, output):
         try:
             quantize_static(simpler, output, Reader(inputs), **options)
         except ValueError:
-            # The adjustment of small weights does not take a bias of two dimensions.
-            options["extra_options"] = {"QDQDisableWeightAdjustForInt32Bias": True}
+            # A bias of two dimensions is not understood with one scale a channel.
+            options["per_channel"] = False
             quantize_static(simpler, output, Reader(inputs), **options)
 
 

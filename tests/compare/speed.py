@@ -98,7 +98,7 @@ def workers(qcc, task):
     ways = [Worker(name, command) for name, command in emitted(qcc, task, folder)]
     samples = task.load()
     quantized, ports = folder / "int8.onnx", folder / "int8-ports.onnx"
-    ort_int8.quantize(task.model, task.dims, samples.take(samples.calibration[:CALIBRATION]), quantized)
+    ort_int8.quantize(task.model, samples.take(samples.calibration[:CALIBRATION]), quantized)
     ort_int8.integer_ports(quantized, ports)
     held = ort_avx2.make(WORK / "ort-avx2")
     script = [sys.executable, HERE / "worker_ort.py"]

@@ -306,7 +306,7 @@ TASKS = [
     shared("yunet_n_320.onnx", lambda: faces("input", "yunet"), "recall"),
     shared("ultraface_rfb320.onnx", lambda: faces("input", "ultraface"), "recall"),
     shared("superres_espcn_pt.onnx", lambda: super_resolution("input"), "PSNR dB"),
-    shared("ppocrv3_det_ch.onnx", lambda: text_regions("x"), "mask overlap", **{"?": 320}),
+    shared("ppocrv3_det_ch.onnx", lambda: text_regions("x"), "mask overlap", **{"x.2": 320, "x.3": 320}),
     shared("selfie_segmentation.onnx", lambda: portraits("input_1"), "SNR dB"),
     shared("micro_kws_m_f32.onnx", lambda: noise("serving_default_input:0", (1960,)), "SNR dB"),
     shared("oww_embedding.onnx", lambda: noise("input_1", (76, 32, 1)), "SNR dB"),

@@ -30,7 +30,7 @@ pub fn qcc(folder: &Path, arguments: &[&str]) -> Run {
 }
 
 /// The binary, built in the profile of the tests: cargo builds only the tests' own package.
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("a test has a path");

@@ -1,0 +1,356 @@
+//! Whole networks on real samples: the float evaluator against another runtime, the emitted programs against
+//! the integer evaluator bit for bit, under real compilers and under sanitizers, and accuracy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use qcc_compiler::backend::Header;
+use qcc_compiler::data::{Options as DataOptions, Sample, Samples};
+use qcc_compiler::harness::{self, Compiler, Executable};
+use qcc_compiler::ir::{Array, Data, Model};
+use qcc_compiler::kernel::Program;
+use qcc_compiler::passes::calibrate::Method;
+use qcc_compiler::pipeline::{self, Source};
+use qcc_compiler::target::{Language, Target};
+use qcc_compiler::{Result, eval, integer, lower};
+use qcc_tests::trained::{self, Network, skipped};
+
+const TARGETS: [&str; 2] = ["generic", "x86_64-avx2"];
+/// Found networks that need operators beyond those of a CNN; refused with a reason or run, never run wrongly.
+const BEYOND: [&str; 2] = ["ultraface_rfb320", "oww_embedding"];
+
+/// Sums in another order differ by rounding: some hundred layers of it.
+const FLOAT_TOLERANCE: f32 = 1e-3;
+const LANGUAGES: [Language; 2] = [Language::C, Language::Rust];
+
+/// A network on its way: as reals, as integers, and what it is fed.
+struct Prepared {
+    float: Model,
+    integer: Model,
+    samples: Vec<Sample>,
+}
+
+fn prepare(network: &Network, limit: usize) -> Result<Prepared> {
+    let mut float = pipeline::load(&network.model, &network.options())?;
+    let calibration = samples(&network.calibration, &float, usize::MAX)?;
+    let calibration = calibration.into_iter().map(Ok);
+    pipeline::calibrate(&mut float, calibration, Method::MinMax)?;
+    let integer = pipeline::quantize(float.clone(), &Default::default())?;
+    let samples = samples(&network.test, &float, limit)?;
+    Ok(Prepared {
+        float,
+        integer,
+        samples,
+    })
+}
+
+fn samples(path: &Path, model: &Model, limit: usize) -> Result<Vec<Sample>> {
+    let options = DataOptions {
+        limit: Some(limit),
+        ..DataOptions::default()
+    };
+    Samples::open(&[path.to_path_buf()], model, &options)?.collect()
+}
+
+/// What a check program is made from.
+struct Emitted {
+    target: Target,
+    program: Program,
+    source: Source,
+}
+
+fn emit(integer: &Model, target: &str, language: Language, name: &str) -> Result<Emitted> {
+    let target = Target::load(target)?;
+    let program = pipeline::lower(integer, &target, &lower::Options::default(), name)?;
+    let source = pipeline::print(&program, &target, language, &header(name));
+    Ok(Emitted {
+        target,
+        program,
+        source,
+    })
+}
+
+fn header(name: &str) -> Header {
+    Header {
+        model: name.to_string(),
+        options: String::new(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        trace: false,
+    }
+}
+
+/// The integer evaluator's inputs and outputs for every sample.
+struct Oracle {
+    inputs: Vec<Vec<Array>>,
+    outputs: Vec<Vec<Array>>,
+}
+
+impl Oracle {
+    fn ask(prepared: &Prepared) -> Result<Oracle> {
+        let model = &prepared.integer;
+        let quantized = |s: &Sample| integer::quantize_inputs(model, &s.inputs);
+        let inputs: Vec<_> = prepared.samples.iter().map(quantized).collect();
+        let outputs = inputs.iter().map(|i| integer::run(model, i));
+        Ok(Oracle {
+            outputs: outputs.collect::<Result<_>>()?,
+            inputs,
+        })
+    }
+
+    /// How many numbers of a program's outputs are not the integer evaluator's.
+    fn differences(&self, model: &Model, emitted: &Emitted, compiler: &Compiler) -> Result<usize> {
+        let Emitted {
+            target,
+            program,
+            source,
+        } = emitted;
+        let executable = Executable::build(source, program, target, compiler, false)?;
+        let fed = self.inputs.iter().map(|i| harness::to_ports(program, i));
+        let answers = executable.run(&fed.collect::<Vec<_>>())?;
+        let found = answers
+            .iter()
+            .map(|a| harness::from_ports(program, model, a));
+        Ok(found.zip(&self.outputs).map(|(f, w)| unequal(&f, w)).sum())
+    }
+}
+
+fn unequal(found: &[Array], wanted: &[Array]) -> usize {
+    assert_eq!(found.len(), wanted.len());
+    let pairs = found.iter().zip(wanted).map(|(f, w)| {
+        assert_eq!(f.shape, w.shape);
+        let (f, w) = (integers(f), integers(w));
+        f.iter().zip(&w).filter(|(f, w)| f != w).count()
+    });
+    pairs.sum()
+}
+
+fn integers(array: &Array) -> Vec<i64> {
+    match &array.data {
+        Data::I32(v) => v.iter().map(|x| i64::from(*x)).collect(),
+        Data::I64(v) => v.clone(),
+        Data::F32(_) => panic!("an integer program gives integers"),
+    }
+}
+
+fn reals(array: &Array) -> &[f32] {
+    match &array.data {
+        Data::F32(v) => v,
+        _ => panic!("a float network gives reals"),
+    }
+}
+
+/// Compares the emitted programs for every target, language, compiler and level of optimisation with the
+/// integer evaluator. Returns how many programs ran.
+fn check_programs(network: &Network, prepared: &Prepared) -> Result<usize> {
+    let oracle = Oracle::ask(prepared)?;
+    let mut ran = 0;
+    for (target, language) in TARGETS.iter().flat_map(|t| LANGUAGES.map(|l| (t, l))) {
+        let emitted = emit(&prepared.integer, target, language, &network.name)?;
+        if let Err(why) = harness::runs_here(&emitted.target) {
+            skipped(&format!("{} on {target}: {}", network.name, why.reason));
+            continue;
+        }
+        let (compilers, missing) = harness::compilers(&emitted.target, language);
+        for compiler in &compilers {
+            let count = oracle.differences(&prepared.integer, &emitted, compiler)?;
+            let what = format!("{} on {target}, {}", network.name, compiler.name);
+            assert_eq!(
+                count, 0,
+                "{what}: numbers differ from the integer evaluator's"
+            );
+            ran += 1;
+        }
+        for compiler in missing {
+            skipped(&format!("{}: {}", compiler.name, compiler.reason));
+        }
+    }
+    Ok(ran)
+}
+
+/// The largest difference from another runtime's answers, as a part of an output's largest number.
+fn float_error(network: &Network, expected: &Path, prepared: &Prepared) -> Result<f32> {
+    let bytes = fs::read(expected).expect("samples.py writes it beside the samples");
+    let mut rest = bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().expect("four bytes")));
+    let mut worst = 0.0_f32;
+    for sample in &prepared.samples {
+        for output in eval::run(&prepared.float, &sample.inputs)? {
+            let found = reals(&output);
+            let wanted: Vec<_> = rest.by_ref().take(found.len()).collect();
+            assert_eq!(
+                wanted.len(),
+                found.len(),
+                "{}: sizes of outputs",
+                network.name
+            );
+            let largest = wanted.iter().fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
+            for (f, w) in found.iter().zip(&wanted) {
+                let error = (f - w).abs() / largest;
+                assert!(error.is_finite(), "{}: {f} instead of {w}", network.name);
+                worst = worst.max(error);
+            }
+        }
+    }
+    assert_eq!(rest.next(), None, "{}: number of outputs", network.name);
+    Ok(worst)
+}
+
+#[test]
+fn emitted_programs_of_own_networks_equal_the_integer_evaluator() {
+    for network in trained::own() {
+        let prepared = prepare(&network, 32).unwrap();
+        let ran = check_programs(&network, &prepared).unwrap();
+        assert!(
+            ran >= 2,
+            "{}: a C and a Rust program at least",
+            network.name
+        );
+    }
+}
+
+#[test]
+fn known_networks_are_evaluated_as_elsewhere_and_emitted_exactly() {
+    let found = match trained::found() {
+        Ok(found) => found,
+        Err(why) => return skipped(&format!("known networks: {why}")),
+    };
+    if found.iter().all(|n| n.model.starts_with(trained::root())) {
+        skipped("no shared models");
+    }
+    for network in found {
+        let prepared = match prepare(&network, 4) {
+            Ok(prepared) => prepared,
+            Err(e) if BEYOND.contains(&network.name.as_str()) => {
+                skipped(&format!("{}: {e}", network.name));
+                continue;
+            }
+            Err(e) => panic!("{}: {e}", network.name),
+        };
+        let expected = network.expected.as_deref().expect("found networks have it");
+        let error = float_error(&network, expected, &prepared).unwrap();
+        assert!(
+            error < FLOAT_TOLERANCE,
+            "{}: reals differ by {error}",
+            network.name
+        );
+        check_programs(&network, &prepared).unwrap();
+    }
+}
+
+#[test]
+fn the_integers_recognise_digits_as_well_as_the_reals() {
+    let prepared = prepare(&own("digits"), usize::MAX).unwrap();
+    let real = accuracy(&prepared, |inputs| eval::run(&prepared.float, inputs));
+    let whole = accuracy(&prepared, |inputs| by_integers(&prepared.integer, inputs));
+    let figures = format!("float {real:.4}, integer {whole:.4}");
+    assert!(real >= 0.97, "{figures}");
+    assert!(whole >= real - 0.01, "{figures}");
+}
+
+#[test]
+fn the_integers_restore_digits_like_the_reals() {
+    let prepared = prepare(&own("restore"), usize::MAX).unwrap();
+    let (mut signal, mut noise) = (0.0, 0.0);
+    for sample in &prepared.samples {
+        let wanted = eval::run(&prepared.float, &sample.inputs).unwrap();
+        let found = by_integers(&prepared.integer, &sample.inputs).unwrap();
+        for (w, f) in reals(&wanted[0]).iter().zip(reals(&found[0])) {
+            signal += f64::from(w * w);
+            noise += f64::from((w - f) * (w - f));
+        }
+    }
+    // 25 dB: the integers err by less than a fifteenth of what they stand for.
+    assert!(signal > noise * 10_f64.powf(2.5), "{signal} of {noise}");
+}
+
+fn own(name: &str) -> Network {
+    let own = trained::own();
+    let network = own.into_iter().find(|n| n.name == name);
+    network.expect("the network is part of the repository")
+}
+
+fn by_integers(model: &Model, inputs: &[Array]) -> Result<Vec<Array>> {
+    let outputs = integer::run(model, &integer::quantize_inputs(model, inputs))?;
+    Ok(integer::dequantize_outputs(model, outputs))
+}
+
+/// The part of labelled samples whose label is the largest output.
+fn accuracy(prepared: &Prepared, run: impl Fn(&[Array]) -> Result<Vec<Array>>) -> f64 {
+    let right = prepared.samples.iter().filter(|sample| {
+        let outputs = run(&sample.inputs).unwrap();
+        let scores = reals(&outputs[0]).iter().enumerate();
+        let best = scores
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map(|(i, _)| i as i64);
+        best == Some(sample.labels[0])
+    });
+    right.count() as f64 / prepared.samples.len() as f64
+}
+
+/// Networks whose programs are small enough to be built with sanitizers in a moment.
+const SANITIZED: [&str; 4] = [
+    "mnist8_cntk",
+    "he_dnn_s",
+    "mlperf_kws_dscnn_f32",
+    "resnet20_dyn18_ext",
+];
+
+#[test]
+fn c_programs_run_without_a_report_of_the_sanitizers() {
+    if Command::new("clang-19").arg("--version").output().is_err() {
+        return skipped("sanitizers of C: clang-19 is not installed");
+    }
+    let compilers = |target: &Target| {
+        let options = [
+            "-g",
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=all",
+        ];
+        let clang = Compiler::new(target, Language::C, Path::new("clang-19"), "1");
+        clang.with(&options)
+    };
+    sanitize(Language::C, &TARGETS, compilers);
+}
+
+#[test]
+fn rust_programs_run_without_a_report_of_the_sanitizer() {
+    // The sanitizer's option is not stable, its runtime comes with the stable toolchain.
+    // Miri is part of nightly toolchains only, so it is not asked here.
+    let compiler = |target: &Target| {
+        let mut rustc = Compiler::new(target, Language::Rust, Path::new("rustc"), "1");
+        rustc = rustc.with(&["-Zsanitizer=address", "-Cdebug-assertions=on"]);
+        rustc.command = PathBuf::from("env");
+        let bootstrap = ["RUSTC_BOOTSTRAP=1", "rustc"].map(str::to_string);
+        rustc.arguments.splice(0..0, bootstrap);
+        rustc
+    };
+    sanitize(Language::Rust, &["generic"], compiler);
+}
+
+/// Runs networks under a sanitizer; a report ends the program with an error.
+fn sanitize(language: Language, targets: &[&str], compiler: impl Fn(&Target) -> Compiler) {
+    let mut all = trained::own();
+    let found = trained::found().unwrap_or_default();
+    all.extend(
+        found
+            .into_iter()
+            .filter(|n| SANITIZED.contains(&n.name.as_str())),
+    );
+    for network in all {
+        let prepared = prepare(&network, 4).unwrap();
+        let oracle = Oracle::ask(&prepared).unwrap();
+        for target in targets {
+            let emitted = emit(&prepared.integer, target, language, &network.name).unwrap();
+            if let Err(why) = harness::runs_here(&emitted.target) {
+                skipped(&format!("{} on {target}: {}", network.name, why.reason));
+                continue;
+            }
+            let compiler = compiler(&emitted.target);
+            let count = oracle.differences(&prepared.integer, &emitted, &compiler);
+            let count = count.unwrap_or_else(|e| panic!("{} on {target}: {e}", network.name));
+            assert_eq!(count, 0, "{} on {target}", network.name);
+        }
+    }
+}
