@@ -42,6 +42,9 @@ pub struct Tensor {
     pub value: Option<Array>,
     /// Where the reals lie, once ranges are annotated.
     pub range: Option<Range>,
+    /// Where the reals of each channel lie, of a tensor between two sums of products that samples have been
+    /// seen of; else empty.
+    pub channel_ranges: Vec<Range>,
 }
 
 /// One operation.
@@ -122,6 +125,7 @@ impl Model {
             ty,
             value,
             range: None,
+            channel_ranges: vec![],
         });
         TensorId((self.tensors.len() - 1) as u32)
     }

@@ -82,6 +82,7 @@ impl Importer {
             ty,
             value,
             range: None,
+            channel_ranges: vec![],
         });
         TensorId((self.model.tensors.len() - 1) as u32)
     }

@@ -3,9 +3,11 @@
 //! Samples stream: only one range for each tensor is kept. Samples of one call are evaluated in parallel and
 //! merged in their order, so that the result does not depend on the number of threads.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 
-use super::intervals;
+use super::{equalise, intervals};
 use crate::ir::{Array, Elem, Model, Range, TensorId};
 use crate::{Error, Result, bail, eval};
 
@@ -27,7 +29,23 @@ pub struct Calibration {
     method: Method,
     /// Indexed as the model's tensors.
     ranges: Vec<Option<Range>>,
+    /// Ranges of channels, for the tensors that may be equalised.
+    channels: BTreeMap<TensorId, Channels>,
     samples: usize,
+}
+
+/// Ranges of the channels of a tensor.
+#[derive(Clone, Debug)]
+struct Channels {
+    axis: usize,
+    ranges: Vec<Range>,
+}
+
+/// What one sample shows.
+struct Seen {
+    /// In the order of evaluation.
+    ranges: Vec<(TensorId, Option<Range>)>,
+    channels: Vec<(TensorId, Vec<Range>)>,
 }
 
 impl Calibration {
@@ -36,28 +54,36 @@ impl Calibration {
         Calibration {
             method,
             ranges: vec![None; model.tensors.len()],
+            channels: equalise::candidates(model)
+                .into_iter()
+                .map(|(id, axis)| {
+                    let ranges = vec![];
+                    (id, Channels { axis, ranges })
+                })
+                .collect(),
             samples: 0,
         }
     }
 
     /// Evaluates one sample and takes note of every tensor's range.
     pub fn observe(&mut self, model: &Model, inputs: &[Array]) -> Result<()> {
-        self.merge(model, sample_ranges(model, inputs)?)
+        let seen = self.see(model, inputs)?;
+        self.merge(model, seen)
     }
 
     /// Evaluates several samples in parallel; the same as observing them one after another.
     pub fn observe_all(&mut self, model: &Model, samples: &[Vec<Array>]) -> Result<()> {
         let seen: Vec<_> = samples
             .par_iter()
-            .map(|inputs| sample_ranges(model, inputs))
+            .map(|inputs| self.see(model, inputs))
             .collect();
         seen.into_iter()
-            .try_for_each(|ranges| self.merge(model, ranges?))
+            .try_for_each(|seen| self.merge(model, seen?))
     }
 
-    fn merge(&mut self, model: &Model, ranges: Vec<(TensorId, Option<Range>)>) -> Result<()> {
+    fn merge(&mut self, model: &Model, seen: Seen) -> Result<()> {
         self.samples += 1;
-        for (id, range) in ranges {
+        for (id, range) in seen.ranges {
             let Some(range) = range else {
                 let (name, n) = (&model[id].name, self.samples);
                 bail!(
@@ -66,14 +92,21 @@ impl Calibration {
                 );
             };
             let slot = &mut self.ranges[id.0 as usize];
-            *slot = Some(match (*slot, self.method) {
-                (None, _) => range,
-                (Some(so_far), Method::MinMax) => so_far.union(range),
-                (Some(so_far), Method::MovingAverage { momentum }) => Range {
-                    min: momentum * so_far.min + (1.0 - momentum) * range.min,
-                    max: momentum * so_far.max + (1.0 - momentum) * range.max,
-                },
-            });
+            *slot = Some(slot.map_or(range, |so_far| self.method.combine(so_far, range)));
+        }
+        for (id, ranges) in seen.channels {
+            let method = self.method;
+            let so_far = &mut self
+                .channels
+                .get_mut(&id)
+                .expect("only these were seen")
+                .ranges;
+            if so_far.is_empty() {
+                *so_far = ranges;
+            } else {
+                let pairs = so_far.iter_mut().zip(ranges);
+                pairs.for_each(|(so_far, range)| *so_far = method.combine(*so_far, range));
+            }
         }
         Ok(())
     }
@@ -88,19 +121,54 @@ impl Calibration {
                 tensor.range = range;
             }
         }
+        for (id, channels) in self.channels {
+            model[id].channel_ranges = channels.ranges;
+        }
         Ok(())
+    }
+
+    fn see(&self, model: &Model, inputs: &[Array]) -> Result<Seen> {
+        let (mut ranges, mut channels) = (vec![], vec![]);
+        eval::run_with(model, inputs, &mut |id, array| {
+            if model[id].ty.elem == Elem::Float && !array.is_empty() {
+                ranges.push((id, intervals::of_array(array)));
+                if let Some(Channels { axis, .. }) = self.channels.get(&id) {
+                    channels.push((id, ranges_of_channels(array, *axis)));
+                }
+            }
+        })?;
+        Ok(Seen { ranges, channels })
     }
 }
 
-/// The range of each tensor of reals in one sample, in the order of evaluation.
-fn sample_ranges(model: &Model, inputs: &[Array]) -> Result<Vec<(TensorId, Option<Range>)>> {
-    let mut ranges = vec![];
-    eval::run_with(model, inputs, &mut |id, array| {
-        if model[id].ty.elem == Elem::Float && !array.is_empty() {
-            ranges.push((id, intervals::of_array(array)));
+impl Method {
+    fn combine(self, so_far: Range, sample: Range) -> Range {
+        match self {
+            Method::MinMax => so_far.union(sample),
+            Method::MovingAverage { momentum } => Range {
+                min: momentum * so_far.min + (1.0 - momentum) * sample.min,
+                max: momentum * so_far.max + (1.0 - momentum) * sample.max,
+            },
         }
-    })?;
-    Ok(ranges)
+    }
+}
+
+/// The range of the elements with each index along an axis.
+fn ranges_of_channels(array: &Array, axis: usize) -> Vec<Range> {
+    let run: usize = array.shape[axis + 1..].iter().product();
+    let count = array.shape[axis];
+    let nothing = Range {
+        min: f32::INFINITY,
+        max: f32::NEG_INFINITY,
+    };
+    let mut ranges = vec![nothing; count];
+    for (i, elements) in array.reals().chunks_exact(run).enumerate() {
+        let range = &mut ranges[i % count];
+        for x in elements {
+            *range = range.union(Range { min: *x, max: *x });
+        }
+    }
+    ranges
 }
 
 /// Annotates ranges without samples, on a model that the float passes have been run on: they noted what

@@ -7,6 +7,7 @@ mod activation;
 mod affine;
 pub mod calibrate;
 mod canonical;
+mod equalise;
 mod fold_constants;
 mod function;
 mod hoist;

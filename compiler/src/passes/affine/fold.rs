@@ -109,7 +109,13 @@ fn fold_into_consumer(model: &mut Model, position: usize) -> Result<bool> {
     Ok(false)
 }
 
-fn set_sum(model: &mut Model, position: usize, weights: Array, bias: Vec<f64>) {
+/// Gives a sum new weights and a new bias.
+pub(in crate::passes) fn set_sum(
+    model: &mut Model,
+    position: usize,
+    weights: Array,
+    bias: Vec<f64>,
+) {
     set_constant(model, position, 1, weights);
     let bias: Vec<f32> = bias.iter().map(|b| *b as f32).collect();
     let had_bias = matches!(model.nodes[position].inputs.get(2), Some(Some(_)));
@@ -122,10 +128,10 @@ fn set_sum(model: &mut Model, position: usize, weights: Array, bias: Vec<f64>) {
 type Ends = Box<dyn Fn(usize) -> (usize, usize)>;
 
 /// A node that sums products with constant weights.
-struct Sum {
+pub(in crate::passes) struct Sum {
     weights: Array,
     /// One for each output channel.
-    bias: Vec<f64>,
+    pub(in crate::passes) bias: Vec<f64>,
     /// Input and output channel of a weight, by its flat index.
     ends: Ends,
     /// Whether each output element sums over all its taps, none of them in a padding.
@@ -135,7 +141,8 @@ struct Sum {
 }
 
 impl Sum {
-    fn of(model: &Model, node: &Node) -> Option<Sum> {
+    /// The sum that a node computes, if its weights are known.
+    pub(in crate::passes) fn of(model: &Model, node: &Node) -> Option<Sum> {
         let weights = reals(model, node, 1)?.clone();
         let shape = weights.shape.clone();
         let (outputs, ends): (usize, Ends) = match &node.op {
@@ -184,12 +191,13 @@ impl Sum {
         })
     }
 
-    fn channel_axis(&self, rank: usize) -> usize {
+    /// The axis of the channels of operand and result.
+    pub(in crate::passes) fn channel_axis(&self, rank: usize) -> usize {
         if self.channels_last { rank - 1 } else { 1 }
     }
 
     /// The weights, each times a factor of its input and output channel.
-    fn scaled(&self, factor: impl Fn(usize, usize) -> f64) -> Array {
+    pub(in crate::passes) fn scaled(&self, factor: impl Fn(usize, usize) -> f64) -> Array {
         let weights = self.weights.reals().iter().enumerate();
         let scaled = weights.map(|(i, w)| {
             let (input, output) = (self.ends)(i);

@@ -12,7 +12,7 @@ use super::rewrite::{reals, subject};
 use crate::ir::{Array, Clamp, Model, Node, TensorId};
 use crate::ops::{BinaryFunction, Function, Op, Unary};
 
-pub(super) use fold::fold;
+pub(super) use fold::{Sum, fold, set_sum};
 pub(super) use lower::lower;
 
 /// An affine map of a tensor.

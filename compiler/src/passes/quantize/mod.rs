@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::ir::{Array, Elem, IntType, Model, QuantParams, Range, TensorId, Type};
 use crate::ops::Op;
+use crate::passes::equalise;
 use crate::{Error, Result, bail, integer};
 
 /// Choices of the quantization.
@@ -30,8 +31,9 @@ impl Default for Options {
 /// as it was.
 pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
     refuse(model)?;
-    let params = activations::params(model, options.activations)?;
     let mut quantized = model.clone();
+    equalise::equalise(&mut quantized);
+    let params = activations::params(&quantized, options.activations)?;
     for (id, params) in &params {
         quantized[*id].ty.elem = Elem::Quantized(params.clone());
     }
