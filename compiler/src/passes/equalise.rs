@@ -9,6 +9,7 @@ use super::activation::activation;
 use super::affine::{Sum, set_sum};
 use super::rewrite::subject;
 use crate::ir::{Clamp, Model, Node, Range, TensorId};
+use crate::ops::Op;
 
 /// How far above its samples a channel is represented.
 const HEADROOM: f32 = 1.25;
@@ -19,6 +20,10 @@ const LARGEST_GROWTH: f32 = 64.0;
 /// Tensors between sums, with the axis of their channels.
 pub(super) fn candidates(model: &Model) -> Vec<(TensorId, usize)> {
     let candidate = |node: &Node| {
+        // Dense layers are left alone: their channels differ by what they mean, not by a normalisation.
+        if !matches!(node.op, Op::Conv(_)) {
+            return None;
+        }
         let rank = model[node.output].ty.shape.len();
         let sum = Sum::of(model, node)?;
         let grows = matches!(activation(&node.op), Some(clamp) if keeps_scale(clamp))
@@ -60,11 +65,16 @@ fn equalise_tensor(model: &mut Model, id: TensorId, ranges: &[Range]) {
     if largest == 0.0 {
         return;
     }
-    let growth = |range: &Range| {
-        let growth = largest / (reach(range) * HEADROOM).max(largest / LARGEST_GROWTH);
-        f64::from(growth.max(1.0))
+    let weights = weights_after(model, id, ranges.len());
+    let growth = |(range, weight): (&Range, &Option<f32>)| {
+        let share = reach(range) / largest;
+        // Weights shrink as much as their channel grows: halfway both have lost the same. Where a channel
+        // has weights of its own, with a scale of their own, they lose nothing.
+        let fair = weight.map_or(f32::INFINITY, |weight| (weight / share).sqrt());
+        let limit = (1.0 / (share * HEADROOM)).min(LARGEST_GROWTH);
+        f64::from(fair.min(limit).max(1.0))
     };
-    let growths: Vec<f64> = ranges.iter().map(growth).collect();
+    let growths: Vec<f64> = ranges.iter().zip(&weights).map(growth).collect();
     let Some(producer) = model.producer(id) else {
         return;
     };
@@ -87,6 +97,22 @@ fn equalise_tensor(model: &mut Model, id: TensorId, ranges: &[Range]) {
     model[id].range = grown.reduce(Range::union).or(model[id].range);
 }
 
+/// For each channel, its largest weight in the sums after it, as a share of the largest of the same output;
+/// `None` where the weights have no output in common with another channel's.
+fn weights_after(model: &Model, id: TensorId, channels: usize) -> Vec<Option<f32>> {
+    let mut shares = vec![None; channels];
+    for reader in model.consumers(id) {
+        let Some(sum) = Sum::of(model, &model.nodes[reader]) else {
+            continue;
+        };
+        for (input, share) in sum.shares() {
+            let known: &mut Option<f32> = &mut shares[input];
+            *known = Some(known.map_or(share, |known| known.max(share)));
+        }
+    }
+    shares
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +120,7 @@ mod tests {
     use crate::passes::calibrate::{Calibration, Method};
     use crate::passes::testing::{Sketch, conv, inputs, pads, rewritten};
 
-    /// A convolution with ReLU, whose second channel is a thousandth of the first, a depthwise one, and a
+    /// A convolution with ReLU, whose second channel is a hundredth of the first, a depthwise one, and a
     /// pointwise one.
     fn model() -> Model {
         let mut sketch = Sketch::new();

@@ -196,6 +196,25 @@ impl Sum {
         if self.channels_last { rank - 1 } else { 1 }
     }
 
+    /// Weights as shares of the largest of the same output channel, with their input channels; none where
+    /// each output channel has one input channel.
+    pub(in crate::passes) fn shares(&self) -> Vec<(usize, f32)> {
+        let mut largest = vec![0.0f32; self.bias.len()];
+        let mut inputs = vec![None; self.bias.len()];
+        let mut mixes = false;
+        for (i, w) in self.weights.reals().iter().enumerate() {
+            let (input, output) = (self.ends)(i);
+            largest[output] = largest[output].max(w.abs());
+            mixes |= *inputs[output].get_or_insert(input) != input;
+        }
+        let weights = self.weights.reals().iter().enumerate();
+        let shares = weights.filter(|(_, w)| mixes && **w != 0.0).map(|(i, w)| {
+            let (input, output) = (self.ends)(i);
+            (input, w.abs() / largest[output])
+        });
+        shares.collect()
+    }
+
     /// The weights, each times a factor of its input and output channel.
     pub(in crate::passes) fn scaled(&self, factor: impl Fn(usize, usize) -> f64) -> Array {
         let weights = self.weights.reals().iter().enumerate();
