@@ -110,10 +110,12 @@ impl Links<'_> {
         let input = model.inputs.iter().position(|id| *id == owner);
         let output = model.outputs.iter().position(|id| *id == owner);
         let port_last = input.is_some() && options.channels_last_input && shape.len() == 4;
-        if let Some(port) = input.or(output.map(|i| model.inputs.len() + i)) {
-            if lies_as(port_last) && !slack() {
-                return port;
-            }
+        let port = input.or(output.map(|i| model.inputs.len() + i));
+        if let Some(port) = port
+            && lies_as(port_last)
+            && !slack()
+        {
+            return port;
         }
         regions.push(self.region(owner, Memory::Arena, pads));
         regions.len() - 1

@@ -50,8 +50,8 @@ impl Links<'_> {
         let Group { pads, dense, .. } = self.groups[id.0 as usize];
         let last = self.channels_last[id.0 as usize];
         // Pixels beside the part belong to its neighbours, so only channels leave room for a halo.
-        let has_halo =
-            pads == Pads::default() || !(last && axis >= 2) && !self.refuses(whole, pads);
+        let beside = last && axis >= 2;
+        let has_halo = pads == Pads::default() || (!beside && !self.refuses(whole, pads));
         self.is_computed(id)
             && self.is_owner(id)
             && !self.is_output(id)

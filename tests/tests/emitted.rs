@@ -1,0 +1,212 @@
+//! A program with a kernel of every family: C and Rust, under every compiler of this machine, give the
+//! bytes that the interpreter gives.
+
+use qcc_compiler::backend::Header;
+use qcc_compiler::harness::{self, Executable};
+use qcc_compiler::ir::{Clamp, Elem, IntType, Model, QuantParams, TensorId};
+use qcc_compiler::kernel::interp;
+use qcc_compiler::lower::{self, Options};
+use qcc_compiler::ops::{
+    ArgMax, Binary, BinaryFunction, Concat, Conv, Coordinates, Function, Gather, MatMul, Nearest,
+    Op, PRelu, Pad, PadMode, Pads, Pool, PoolKind, Reduce, Reduction, Reshape, Resize, ResizeMode,
+    Slice, Softmax, Transpose, Unary,
+};
+use qcc_compiler::pipeline;
+use qcc_compiler::target::{self, Language, Target};
+use qcc_tests::graph::{Graph, bytes, check, samples};
+
+/// Every operator over images of odd extents; each result is an output.
+fn everything(int: IntType) -> Model {
+    let mut graph = Graph::new(7);
+    let params = |graph: &mut Graph| {
+        let zero_point = graph.random.within(int.min() as i32, int.max() as i32);
+        QuantParams::per_tensor(int, graph.random.within(5, 50) as f32 * 1e-3, zero_point)
+    };
+    let p = params(&mut graph);
+    let x = graph.input(&[1, 37, 5, 7], p.clone());
+    let other = graph.input(&[1, 37, 5, 7], p.clone());
+    let mut outputs = vec![];
+    for (op, operands, moves) in operators(&mut graph, x, other) {
+        let result = if moves { p.clone() } else { params(&mut graph) };
+        outputs.push(graph.node(op, &operands, result));
+    }
+    let shares = QuantParams::per_tensor(int, 1.0 / 256.0, int.min() as i32);
+    outputs.push(graph.node(Softmax { axis: 1 }, &[x], shares));
+    for last in [false, true] {
+        let op = ArgMax {
+            axis: 1,
+            keep_axis: false,
+            last,
+        };
+        outputs.push(graph.node_of(op, &[x], Elem::Int(IntType::I64)));
+    }
+    graph.finish(&outputs)
+}
+
+/// Operators, their operands, and whether results have the operand's parameters.
+fn operators(graph: &mut Graph, x: TensorId, other: TensorId) -> Vec<(Op, Vec<TensorId>, bool)> {
+    let pads = Pads {
+        top: 1,
+        left: 1,
+        bottom: 1,
+        right: 1,
+    };
+    let activation = Clamp::NONE;
+    let mut all: Vec<(Op, Vec<TensorId>, bool)> = vec![];
+    for (filters, depth, groups) in [(19, 37, 1), (37, 1, 37)] {
+        let w = graph.weights(&[filters, depth, 3, 3], 0);
+        let op = Conv {
+            strides: [1, 1],
+            pads,
+            dilations: [1, 1],
+            groups,
+            activation,
+        };
+        all.push((op.into(), vec![x, w], false));
+    }
+    let w = graph.weights(&[7, 11], 1);
+    all.push((MatMul { activation }.into(), vec![x, w], false));
+    let function = Function::Sigmoid;
+    all.push((Unary { function }.into(), vec![x], false));
+    use BinaryFunction::{Add, Div, Mul, Sub};
+    for function in [Add, Sub, Mul, Div] {
+        let op = Binary {
+            function,
+            activation,
+        };
+        all.push((op.into(), vec![x, other], false));
+    }
+    let slope = graph.reals(&[37, 1, 1], -1.0, 1.0);
+    all.push((PRelu.into(), vec![x, slope], false));
+    for kind in [
+        PoolKind::Max,
+        PoolKind::Average {
+            count_include_pad: false,
+        },
+    ] {
+        for kernel in [[3, 3], [5, 5]] {
+            let output = [7 - kernel[0] + 1, 9 - kernel[1] + 1];
+            let op = Pool {
+                kind,
+                kernel,
+                strides: [1, 1],
+                pads,
+                dilations: [1, 1],
+                output,
+            };
+            all.push((op.into(), vec![x], kind == PoolKind::Max));
+        }
+    }
+    all.extend(reductions(x));
+    all.extend(movements(x, other));
+    all
+}
+
+fn reductions(x: TensorId) -> Vec<(Op, Vec<TensorId>, bool)> {
+    let reduce = |reduction, axes: &[usize]| {
+        let moves = matches!(reduction, Reduction::Max | Reduction::Min);
+        let op = Reduce {
+            reduction,
+            axes: axes.to_vec(),
+            keep_axes: true,
+        };
+        (op.into(), vec![x], moves)
+    };
+    vec![
+        reduce(Reduction::Mean, &[1]),
+        reduce(Reduction::Sum, &[2]),
+        reduce(Reduction::Max, &[3]),
+        reduce(Reduction::Min, &[1, 2]),
+    ]
+}
+
+fn movements(x: TensorId, other: TensorId) -> Vec<(Op, Vec<TensorId>, bool)> {
+    let resize = |mode| Resize {
+        mode,
+        coordinates: Coordinates::HalfPixel,
+        scales: [2.0, 2.0],
+        output: [10, 14],
+    };
+    let pad = |mode| Pad {
+        before: vec![0, 1, 2, 0],
+        after: vec![0, 0, 1, 1],
+        mode,
+    };
+    let slice = Slice {
+        starts: vec![0, 36, 1, 6],
+        steps: vec![1, -5, 2, -1],
+        shape: vec![1, 7, 2, 7],
+    };
+    let gather = Gather {
+        axis: 3,
+        indices: vec![5, 0, 0, 6],
+        index_shape: vec![2, 2],
+    };
+    let moves: Vec<(Op, Vec<TensorId>)> = vec![
+        (resize(ResizeMode::Nearest(Nearest::Floor)).into(), vec![x]),
+        (pad(PadMode::Constant(0.1)).into(), vec![x]),
+        (pad(PadMode::Reflect).into(), vec![x]),
+        (slice.into(), vec![x]),
+        (gather.into(), vec![x]),
+        (
+            Transpose {
+                perm: vec![0, 3, 1, 2],
+            }
+            .into(),
+            vec![x],
+        ),
+        (
+            Reshape {
+                shape: vec![7, 185],
+            }
+            .into(),
+            vec![x],
+        ),
+        (Concat { axis: 1 }.into(), vec![x, other, x]),
+    ];
+    let linear = (resize(ResizeMode::Linear).into(), vec![x], false);
+    let moves = moves.into_iter().map(|(op, of)| (op, of, true));
+    moves.chain([linear]).collect()
+}
+
+/// The port and the compiler of each output that is not what the interpreter says.
+fn differences(model: &Model, target: &Target) -> Vec<String> {
+    let program = lower::lower(model, target, &Options::default());
+    let program = program.expect("the model can be lowered");
+    let inputs: Vec<_> = samples(model, 5, 3)[2].iter().map(bytes).collect();
+    let expected = interp::run(&program, target, &inputs);
+    let mut wrong = vec![];
+    for language in [Language::C, Language::Rust] {
+        let source = pipeline::print(&program, target, language, &Header::default());
+        let (compilers, skipped) = harness::compilers(target, language);
+        for skipped in skipped {
+            println!("skipped {}: {}", skipped.name, skipped.reason);
+        }
+        for compiler in compilers {
+            let check = Executable::build(&source, &program, target, &compiler, false);
+            let check = check.unwrap_or_else(|e| panic!("{e}"));
+            let found = check.run(std::slice::from_ref(&inputs)).expect("it runs");
+            let ports = found[0].iter().zip(&expected).zip(&program.outputs);
+            let ports = ports.filter(|((found, expected), _)| found != expected);
+            wrong.extend(ports.map(|(_, port)| format!("{}: {}", compiler.name, port.name)));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn emitted_programs_are_what_the_interpreter_runs() {
+    for int in [IntType::U8, IntType::I8] {
+        let model = everything(int);
+        check(&model, 5, 3).expect("the interpreter agrees with the integer evaluator");
+        for name in target::names() {
+            let target = Target::load(name).expect("a machine of the list");
+            if let Err(skipped) = harness::runs_here(&target) {
+                println!("skipped {}: {}", skipped.name, skipped.reason);
+                continue;
+            }
+            let none: [String; 0] = [];
+            assert_eq!(differences(&model, &target), none, "{name}");
+        }
+    }
+}
