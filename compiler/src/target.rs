@@ -266,9 +266,11 @@ impl Target {
             let Some((name, snippet)) = self.prelude.get_key_value(word) else {
                 continue;
             };
-            let text = snippet.text(language);
-            if !text.is_empty() && !names.contains(&name.as_str()) {
-                self.gather(text, language, name, names);
+            let snippet = snippet.text(language);
+            // A value may be called as a function is: only what is followed by a parenthesis is a call.
+            let mentioned = snippet.contains("typedef") || is_called(text, word);
+            if mentioned && !snippet.is_empty() && !names.contains(&name.as_str()) {
+                self.gather(snippet, language, name, names);
                 names.push(name);
             }
         }
@@ -298,6 +300,15 @@ impl Snippet {
 pub(crate) fn identifiers(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty())
+}
+
+/// Whether a text calls a function of that name.
+fn is_called(text: &str, name: &str) -> bool {
+    let part_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let after = &text[at + name.len()..];
+        !text[..at].ends_with(part_of_word) && after.starts_with('(')
+    })
 }
 
 /// Integer arithmetic that a machine without floating point runs; its functions are snippets.
@@ -350,14 +361,14 @@ mod tests {
             [prelude.outer]
             c = "int outer(void) { return inner(); }"
             [prelude.inner]
-            c = "int inner(void) { return 1; }"
+            c = "int inner(int other) { return other_one(other); }"
             [prelude.other]
             c = "int other(void) { return 2; }"
         "#;
         let target = Target::parse(text).unwrap();
         let found = target.snippets(["twice"], Language::C);
         let expected = [
-            "int inner(void) { return 1; }",
+            "int inner(int other) { return other_one(other); }",
             "int outer(void) { return inner(); }",
         ];
         assert_eq!(found, expected);
