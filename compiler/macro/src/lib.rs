@@ -2,6 +2,8 @@
 
 mod arguments;
 mod expand;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 use syn::parse_macro_input;

@@ -1,0 +1,87 @@
+//! What the macro says about wrong arguments, and where.
+
+use crate::arguments::Arguments;
+use crate::expand::expand;
+
+/// The error and the piece of source that it points at.
+fn refusal(source: &str) -> (String, String) {
+    let result = syn::parse_str::<Arguments>(source).and_then(|a| expand(&a));
+    let error = result.expect_err(source);
+    let columns = error.span().byte_range();
+    (error.to_string(), source[columns].to_string())
+}
+
+#[test]
+fn errors_point_at_the_argument() {
+    let cases = [
+        (
+            r#""models/missing.onnx", calibrate = "models/samples.npz""#,
+            r#""models/missing.onnx""#,
+            "there is no `models/missing.onnx`; paths are relative to the crate's folder",
+        ),
+        (
+            r#""Cargo.toml", calibrate = ["src", "missing.npz"]"#,
+            r#""missing.npz""#,
+            "there is no `missing.npz`",
+        ),
+        (
+            r#""Cargo.toml", name = Model"#,
+            r#""Cargo.toml""#,
+            "not an ONNX model",
+        ),
+        (
+            r#""model.onnx", calibration = "samples.npz""#,
+            "calibration",
+            "no argument is called `calibration`; there are calibrate, name",
+        ),
+        (
+            r#""model.onnx", scale = "tiny""#,
+            r#""tiny""#,
+            "`tiny` is not a number; hint: write it as 0.5 or 1/255",
+        ),
+        (
+            r#""model.onnx", preset = "photos""#,
+            r#""photos""#,
+            "no preset is called `photos`",
+        ),
+        (
+            r#""model.onnx", samples = 10, samples = 20"#,
+            "samples",
+            "`samples` is given twice",
+        ),
+        (
+            r#""model.onnx", batch = 0"#,
+            "0",
+            "a positive number is expected",
+        ),
+    ];
+    for (source, place, message) in cases {
+        let (found, at) = refusal(source);
+        assert!(found.contains(message), "{source}: {found}");
+        assert_eq!(at, place, "{source}");
+    }
+}
+
+#[test]
+fn samples_that_do_not_fit_are_reported_at_the_samples() {
+    let source = r#""../../tests/models/digits.onnx", calibrate = "src""#;
+    let (message, at) = refusal(source);
+    assert_eq!(at, "\"src\"");
+    assert!(
+        message.contains("how pixels become the model's input"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_module_is_made_for_every_machine() {
+    let source = r#""../../tests/models/digits.onnx", calibrate = "../../tests/models/digits.npz""#;
+    let arguments = syn::parse_str::<Arguments>(source).unwrap();
+    let file: syn::File = syn::parse2(expand(&arguments).unwrap()).unwrap();
+    let modules: Vec<_> = file
+        .items
+        .iter()
+        .filter(|item| matches!(item, syn::Item::Mod(module) if module.ident == "digits"))
+        .collect();
+    assert_eq!(modules.len(), qcc_compiler::target::names().len());
+}

@@ -1,3 +1,0 @@
-qcc::include_model!("Cargo.toml", name = Model);
-
-fn main() {}

@@ -1,3 +1,0 @@
-qcc::include_model!("model.onnx", samples = 10, samples = 20);
-
-fn main() {}

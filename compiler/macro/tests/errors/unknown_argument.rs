@@ -1,3 +1,0 @@
-qcc::include_model!("model.onnx", calibration = "samples.npz");
-
-fn main() {}
