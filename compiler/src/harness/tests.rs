@@ -1,5 +1,7 @@
 //! The check programs, around networks written by hand in place of emitted ones.
 
+#![expect(clippy::print_stdout, reason = "a test says what it skipped")]
+
 use super::*;
 use crate::backend::c;
 use crate::ir::{Elem, IntType, QuantParams, Type};

@@ -56,7 +56,7 @@ pub struct Gemm {
     pub constants: Names,
 }
 
-/// Constants of a product, packed by [`crate::kernels::pack`].
+/// Constants of a product, packed by [`crate::kernels::pack()`].
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// Weights, i8.

@@ -81,7 +81,7 @@ pub(super) fn image(cx: &mut Lowering, id: TensorId, pads: Pads) -> (Place, View
     image_with(cx, id, pads, zero_point)
 }
 
-/// [`image`] with another integer than the zero point in the halo.
+/// [`image()`] with another integer than the zero point in the halo.
 pub(super) fn image_with(cx: &mut Lowering, id: TensorId, pads: Pads, fill: i32) -> (Place, View) {
     let (_, strides) = cx.strided(id);
     if cx.channels_last(id) && (strides[1] == 1 || cx.shape(id)[1] == 1) {
