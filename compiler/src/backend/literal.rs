@@ -78,7 +78,7 @@ fn rust_string(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 4);
     out.push_str("*b\"");
     let mut column = COLUMNS;
-    for byte in bytes {
+    for (i, byte) in bytes.iter().enumerate() {
         let first = column + 4 >= COLUMNS;
         if first {
             out.push_str("\\\n    ");
@@ -87,7 +87,8 @@ fn rust_string(bytes: &[u8]) -> String {
         let start = out.len();
         match byte {
             b'"' | b'\\' => out.extend(['\\', *byte as char]),
-            b'\0' => out.push_str("\\0"),
+            // Before a digit, `\0` would look like the beginning of an octal escape.
+            b'\0' if !bytes.get(i + 1).is_some_and(u8::is_ascii_digit) => out.push_str("\\0"),
             // A continued line loses the blanks that it begins with.
             b' ' if first => out.push_str("\\x20"),
             b' '..=b'~' => out.push(*byte as char),

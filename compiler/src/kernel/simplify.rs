@@ -105,6 +105,8 @@ fn normal(expr: &Expr) -> Expr {
     match expr {
         Expr::Int(_) | Expr::Var(_) => expr.clone(),
         Expr::At(buffer, index) => Expr::At(buffer.clone(), Box::new(normal(index))),
+        // Builders add a zero point without asking whether it is 0.
+        Expr::Op("add", args) if args[1] == Expr::Int(0) => normal(&args[0]),
         Expr::Op(name, args) => Expr::Op(name, args.iter().map(normal).collect()),
         Expr::Add(..) | Expr::Mul(..) => {
             let (mut terms, mut number) = (vec![], 0);
