@@ -60,7 +60,7 @@ proptest! {
 
     #[test]
     fn near_ties(acc in sums(), target in -300i32..300, steps in -3i32..4) {
-        prop_assume!(acc != 0);
+        let acc = if acc == 0 { 1 } else { acc };
         check_one(acc, tie(acc, target, steps));
     }
 
@@ -74,7 +74,7 @@ proptest! {
     fn two_products_near_a_tie(
         a in sums(), ma in multipliers(), b in sums(), target in -300i32..300, steps in -3i32..4,
     ) {
-        prop_assume!(b != 0 && ma.is_finite());
+        let b = if b == 0 { 1 } else { b };
         let rest = f64::from(target) + 0.5 - f64::from(a) * f64::from(ma);
         let mb = (rest / f64::from(b)) as f32;
         check_two(a, ma, b, f32::from_bits(mb.to_bits().wrapping_add_signed(steps)));
