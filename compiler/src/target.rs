@@ -213,6 +213,7 @@ impl Target {
         self.rust.uses.extend(file.rust.uses);
         self.types.extend(file.types);
         self.ops.extend(file.ops);
+        self.ops.retain(|_, row| !row.text(Language::C).is_empty());
         self.prelude.extend(file.prelude);
         self
     }
