@@ -1,11 +1,12 @@
-"""Speed of emitted x86_64-avx2 programs beside ONNX Runtime's, on one thread, in one run.
+"""Speed of emitted programs beside ONNX Runtime's, on one thread, in one run.
 
-    python speed.py [--qcc FILE] [--rounds N] [--seconds S] [word ...]
+    python speed.py [--target T] [--qcc FILE] [--rounds N] [--seconds S] [word ...]
 
 Each way of running a network is a process of its own; the rounds go through all of them in turn, so that whatever
 else the machine does meets all alike. A round gives the median of its evaluations, the table the median of the rounds.
 ONNX Runtime runs its own int8 quantization of the same network, with integers in and out as qcc's programs have them,
-and the float network; the int8 network once as it comes and once held to AVX2 (ort_avx2.py).
+and the float network; beside AVX2 programs, the int8 network also held to AVX2 (ort_avx2.py). Ratios are to ONNX
+Runtime's int8 with the target's instructions.
 """
 
 import argparse
@@ -27,7 +28,7 @@ import resnet18
 from tasks import REPOSITORY, WORK, Samples, Task, available
 
 HERE = Path(__file__).parent
-TARGET = "x86_64-avx2"
+AVX2 = "x86_64-avx2"
 NETWORKS = ["mobilenet_v2_1.0_224_ptq", "mobilenet_v1_0.25", "mlperf_ic_resnet8_f32", "resnet20_dyn18", "digits"]
 CALIBRATION = 20
 
@@ -69,12 +70,12 @@ class Worker:
         return statistics.median(self.times)
 
 
-def emitted(qcc, task, folder):
+def emitted(qcc, target, task, folder):
     """Commands of the emitted programs, by compiler."""
     samples = task.load()
     np.savez(folder / "calibrate.npz", **samples.take(samples.calibration[:CALIBRATION]))
-    machine = tomllib.loads((REPOSITORY / "targets" / f"{TARGET}.toml").read_text())
-    common = ["--calibrate", folder / "calibrate.npz", "--target", TARGET, "--name", "network"]
+    machine = tomllib.loads((REPOSITORY / "targets" / f"{target}.toml").read_text())
+    common = ["--calibrate", folder / "calibrate.npz", "--target", target, "--name", "network"]
     for file in ("network.c", "network.rs"):
         subprocess.run([qcc, "compile", task.model, *common, "-o", folder / file], check=True, capture_output=True)
     flags = machine["c"]["flags"]
@@ -91,26 +92,26 @@ def emitted(qcc, task, folder):
     yield "qcc Rust", [folder / "rustc"]
 
 
-def workers(qcc, task):
-    """All ways of running a network."""
-    folder = WORK / "speed" / task.model.stem
+def workers(qcc, target, task):
+    """All ways of running a network; the first of ONNX Runtime is what ratios are to."""
+    folder = WORK / "speed" / target / task.model.stem
     folder.mkdir(parents=True, exist_ok=True)
-    ways = [Worker(name, command) for name, command in emitted(qcc, task, folder)]
+    ways = [Worker(name, command) for name, command in emitted(qcc, target, task, folder)]
     samples = task.load()
     quantized, ports = folder / "int8.onnx", folder / "int8-ports.onnx"
     ort_int8.quantize(task.model, samples.take(samples.calibration[:CALIBRATION]), quantized)
     ort_int8.integer_ports(quantized, ports)
-    held = ort_avx2.make(WORK / "ort-avx2")
     script = [sys.executable, HERE / "worker_ort.py"]
-    ways.append(Worker("ONNX Runtime int8, AVX2", [*script, ports], held))
+    if target == AVX2:
+        ways.append(Worker("ONNX Runtime int8, AVX2", [*script, ports], ort_avx2.make(WORK / "ort-avx2")))
     ways.append(Worker("ONNX Runtime int8", [*script, ports]))
     ways.append(Worker("ONNX Runtime f32", [*script, task.model]))
     return ways
 
 
-def measure(qcc, task, rounds, seconds):
+def measure(qcc, target, task, rounds, seconds):
     """Microseconds of each way."""
-    ways = workers(qcc, task)
+    ways = workers(qcc, target, task)
     for way in ways:
         way.round(seconds)  # caches and clocks warm up
     for _ in range(rounds):
@@ -130,6 +131,7 @@ def processor():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--qcc", default=REPOSITORY / "target" / "release" / "qcc", type=Path)
+    parser.add_argument("--target", default=AVX2)
     parser.add_argument("--rounds", default=9, type=int)
     parser.add_argument("--seconds", default=0.5, type=float)
     parser.add_argument("words", nargs="*", default=[*NETWORKS, "resnet18"])
@@ -139,13 +141,13 @@ def main():
     tasks = list(available(arguments.words))
     if any("resnet18".startswith(word) for word in arguments.words):
         tasks.append(random_resnet18())
-    print(f"Microseconds an evaluation on one core of {processor()}; ratios to ONNX Runtime int8 held to AVX2.\n")
+    print(f"Microseconds an evaluation on one core of {processor()}.\n")
     for i, task in enumerate(tasks):
-        times = measure(arguments.qcc, task, arguments.rounds, arguments.seconds)
+        times = measure(arguments.qcc, arguments.target, task, arguments.rounds, arguments.seconds)
         if i == 0:
             print(f"| network | {' | '.join(times)} |")
             print("|---|" + "--:|" * len(times))
-        base = times["ONNX Runtime int8, AVX2"]
+        base = next(time for name, time in times.items() if name.startswith("ONNX Runtime int8"))
         cells = [f"{time:,.1f} ({base / time:.2f}×)" for time in times.values()]
         print(f"| {task.name} | {' | '.join(cells)} |", flush=True)
 

@@ -28,8 +28,8 @@ use syn::parse_macro_input;
 /// Paths are relative to the folder of the crate's `Cargo.toml`.
 /// The crate is rebuilt when the model or the samples change.
 /// The machine follows from the crate's own build: with `-C target-feature=+avx2` (or a `target-cpu` that
-/// has it) on x86-64 the module is made of AVX2 kernels, elsewhere of portable ones; both compute the same
-/// integers.
+/// has it) on x86-64 the module is made of AVX2 kernels, with `+avxvnni` or AVX-512 VNNI of those, elsewhere
+/// of portable ones; all compute the same integers.
 ///
 /// | argument | meaning |
 /// |---|---|
