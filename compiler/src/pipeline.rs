@@ -59,8 +59,16 @@ pub fn calibrate(
     calibration.finish(model)
 }
 
+/// Whether a model came quantized as a whole, so that it needs no calibration.
+pub fn is_quantized(model: &Model) -> Result<bool> {
+    quantize::is_quantized(model)
+}
+
 /// Annotates ranges without samples, from what batch normalization knows about its outputs.
 pub fn calibrate_without_samples(model: &mut Model) -> Result<()> {
+    if is_quantized(model)? {
+        return Ok(());
+    }
     from_batch_norm(model)
         .map_err(|e| e.hint("pass samples that the network is made for, with --calibrate"))
 }

@@ -41,9 +41,14 @@ def main(folder, words):
         np.savez_compressed(folder / f"{task.name}-test.npz", **test)
         expected = np.concatenate(list(answers(task.model, test)))
         expected.astype("<f4").tofile(folder / f"{task.name}-expected.f32")
-        lines = [str(task.model), *(f"{name}={value}" for name, value in task.dims.items())]
-        (folder / f"{task.name}.network").write_text("\n".join(lines) + "\n")
+        describe(folder, task)
         print(task.name)
+
+
+def describe(folder, task):
+    """Writes where the network is and which dimensions to give it."""
+    lines = [str(task.model), *(f"{name}={value}" for name, value in task.dims.items())]
+    (folder / f"{task.name}.network").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

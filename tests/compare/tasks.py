@@ -147,13 +147,14 @@ def features(name, file, shape, key="x"):
     return Samples({name: x.reshape(len(x), *shape)}, *split(len(x)), top1(data["y"]))
 
 
-def wake_word(name):
+def wake_word(name, layout="NHWC"):
     """The 45 samples that MLPerf calibrates with, and 200 others."""
     data = np.load(SHARED / "data" / "sww.npz")
     x = np.concatenate([data["cx"], data["nx"].astype(np.float32)])
     count = len(data["cx"])
     labels = np.concatenate([data["cy"], data["ny"]])
-    return Samples({name: x}, np.arange(count), np.arange(count, len(x)), top1(labels))
+    x = x.transpose(0, 3, 1, 2) if layout == "NCHW" else x
+    return Samples({name: np.ascontiguousarray(x)}, np.arange(count), np.arange(count, len(x)), top1(labels))
 
 
 def area_under_curve(scores, positive):
@@ -268,10 +269,10 @@ def twin(file, load):
     return Task(name, WORK / f"{name}.onnx", "top-1", load, quantized=SHARED / file)
 
 
-def available(words=()):
-    """The tasks whose network is found and whose name contains one of the words (all tasks without words)."""
+def available(words=(), tasks=None):
+    """Of the tasks, all float networks if none are given, those whose network is found and whose name contains one of the words (all tasks without words)."""
     WORK.mkdir(parents=True, exist_ok=True)
-    for task in TASKS:
+    for task in TASKS if tasks is None else tasks:
         if words and not any(word in task.name for word in words):
             continue
         if task.quantized and not task.quantized.exists():
@@ -310,4 +311,18 @@ TASKS = [
     shared("selfie_segmentation.onnx", lambda: portraits("input_1"), "SNR dB"),
     shared("micro_kws_m_f32.onnx", lambda: noise("serving_default_input:0", (1960,)), "SNR dB"),
     shared("oww_embedding.onnx", lambda: noise("input_1", (76, 32, 1)), "SNR dB"),
+]
+# Networks that were quantized elsewhere.
+QUANTIZED = [
+    shared("mlperf_ic_resnet8_int8_qdq.onnx", lambda: images("input_1_int8", CIFAR, "raw")),
+    shared("mlperf_kws_dscnn_int8_qdq.onnx", lambda: features("input_1", KWS, (1, 49, 10))),
+    shared("mlperf_vww_mbv1_int8_qdq.onnx", lambda: images("input_1_int8", "vww96.npz", "unit")),
+    shared("mlperf_ad_autoencoder_int8_qdq.onnx", lambda: anomalies("input_1"), "AUC"),
+    shared("mlperf_sww_streaming_int8_qdq.onnx", lambda: wake_word("input_1", "NCHW")),
+    shared("mobilenet_v1_0.25_224_qat_uint8_qdq.onnx", lambda: imagenet("input", 224, "signed")),
+    shared("mobilenet_v2_1.0_224_ptq_int8pc_qdq.onnx", lambda: imagenet("input", 224, "signed")),
+    shared("mobilenet_v2_1.0_224_qat_uint8_qdq.onnx", lambda: imagenet("input", 224, "signed")),
+    shared("mcunet_320kb_int8_qdq.onnx", lambda: imagenet("input", 176, "signed", 0)),
+    shared("micro_kws_m_ort_qdq.onnx", lambda: noise("serving_default_input:0", (1960,)), "SNR dB"),
+    shared("micro_kws_m_ort_qoperator.onnx", lambda: noise("serving_default_input:0", (1960,)), "SNR dB"),
 ]

@@ -1,7 +1,7 @@
 //! Which models have an integer meaning: every node is listed here, or refused with a hint.
 
 use crate::ir::{Array, Data, Elem, Granularity, Model, Node, QuantParams, TensorId};
-use crate::ops::{Op, PoolKind, Reduction, ResizeMode};
+use crate::ops::{Op, Reduction};
 use crate::{Error, Result, bail};
 
 /// Fails, naming every node that has no integer meaning, with a hint for each.
@@ -19,6 +19,10 @@ fn check_node(model: &Model, node: &Node) -> Result<()> {
             bail!("a batch normalisation has no integer form"; hint: "run the float passes first")
         }
         Op::Host(_) => bail!("{} exists only while compiling", node.op.name()),
+        Op::Quantize(_) | Op::Dequantize(_) => bail!(
+            "scale and zero point are not numbers known at compile time, one for the whole tensor";
+            hint: "export the model with static quantization, per tensor for activations"
+        ),
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => {
             check_quantized(model, node)?;
             check_sum(model, node)
@@ -74,34 +78,43 @@ fn check_quantized(model: &Model, node: &Node) -> Result<()> {
         let Some(id) = id else { continue };
         let params = quantized(model, Some(*id))?;
         if has_weights && (operand == 1 || operand == 2) {
-            check_symmetric(model, node, operand, params)?;
-        } else if matches!(params.map, Granularity::PerChannel { .. }) {
-            bail!("operand `{}` has one scale a channel", model[*id].name);
-        } else if params.int.bits > 8 {
-            bail!("operand `{}` has {} bits", model[*id].name, params.int.bits);
+            check_weights(model, node, operand, params)?;
+        } else {
+            check_activation(model, Some(*id), params)?;
         }
     }
-    quantized(model, Some(node.output)).map(|_| ())
+    let result = quantized(model, Some(node.output))?;
+    check_activation(model, Some(node.output), result)
 }
 
-fn check_symmetric(model: &Model, node: &Node, operand: usize, params: &QuantParams) -> Result<()> {
-    let zero = match &params.map {
-        Granularity::PerTensor { zero_point, .. } => *zero_point == 0,
-        Granularity::PerChannel { zero_points, .. } => zero_points.iter().all(|z| *z == 0),
-    };
-    // The second operand of a product of two activations has a zero point of its own.
-    let activation = matches!(node.op, Op::MatMul(_)) && model.constant(node, 1).is_none();
-    if operand == 1 && activation {
+/// Weights and bias are known, but for a product of two activations.
+fn check_weights(model: &Model, node: &Node, operand: usize, params: &QuantParams) -> Result<()> {
+    if model.constant(node, operand).is_some() {
+        let bits = if operand == 1 { 8 } else { 32 };
+        if params.int.bits > bits {
+            bail!("the weights have {} bits", params.int.bits; hint: "8 bits are supported");
+        }
         return Ok(());
     }
-    if model.constant(node, operand).is_none() {
-        bail!(
-            "the weights depend on the input";
-            hint: "only MatMul multiplies two computed tensors"
-        );
+    if operand == 1 && matches!(node.op, Op::MatMul(_)) {
+        return check_activation(model, node.inputs[1], params);
     }
-    if !zero {
-        bail!("asymmetric weights are not supported");
+    bail!(
+        "the weights depend on the input";
+        hint: "only MatMul multiplies two computed tensors"
+    );
+}
+
+fn check_activation(model: &Model, id: Option<TensorId>, params: &QuantParams) -> Result<()> {
+    let name = id.map_or("", |id| &model[id].name);
+    if matches!(params.map, Granularity::PerChannel { .. }) {
+        bail!("operand `{name}` has one scale a channel");
+    }
+    if params.int.bits > 8 {
+        bail!(
+            "operand `{name}` has {} bits", params.int.bits;
+            hint: "activations of 8 bits are supported"
+        );
     }
     Ok(())
 }
@@ -118,7 +131,7 @@ fn check_sum(model: &Model, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// The largest magnitude that any partial sum can reach: `max over outputs of Σ|w|·max|x − z_x| + |bias|`.
+/// The largest magnitude that any partial sum can reach: `max over outputs of Σ|w − z_w|·max|x − z_x| + |bias|`.
 fn largest_sum(model: &Model, node: &Node) -> Result<f64> {
     let x = quantized(model, node.inputs[0])?;
     let reach = |params: &QuantParams| {
@@ -131,9 +144,11 @@ fn largest_sum(model: &Model, node: &Node) -> Result<f64> {
         return Ok(reach(x) * reach(b) * shape[shape.len() - 2] as f64);
     };
     let outputs = outputs_of_weights(node, &w.shape);
+    let zero_points = quantized(model, node.inputs[1])?.zero_points(outputs.count);
     let mut sums = vec![0f64; outputs.count];
     for (i, weight) in w.quantized().iter().enumerate() {
-        sums[outputs.of(i)] += f64::from(weight.abs());
+        let channel = outputs.of(i);
+        sums[channel] += f64::from((weight - zero_points[channel]).abs());
     }
     let bias = model.constant(node, 2).map(Array::quantized);
     let totals = sums.iter().enumerate().map(|(c, sum)| {
@@ -189,14 +204,12 @@ fn outputs_of_weights(node: &Node, shape: &[usize]) -> Outputs {
 
 fn check_softmax(model: &Model, node: &Node, axis: usize) -> Result<()> {
     let out = quantized(model, Some(node.output))?;
-    if out.uniform() != (1.0 / 256.0, out.int.min() as i32) {
-        bail!("the result of a softmax has scale 1/256 and the smallest integer for 0");
-    }
     let extent = model[node.output].ty.shape[axis];
-    if extent == 0 || extent > 32767 {
+    let x = quantized(model, node.inputs[0])?;
+    if extent == 0 || super::shares(x, out, extent).is_none() {
         bail!(
             "a softmax over {extent} elements does not fit 32 bits";
-            hint: "at most 32767 are possible; leave the softmax to the caller"
+            hint: "leave the softmax to the caller"
         );
     }
     Ok(())
@@ -204,14 +217,9 @@ fn check_softmax(model: &Model, node: &Node, axis: usize) -> Result<()> {
 
 /// Operators that move integers have equal parameters on both sides.
 fn check_equal_params(model: &Model, node: &Node) -> Result<()> {
-    let moves = match &node.op {
-        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Gather(_) | Op::Pad(_) => true,
-        Op::Pool(op) => op.kind == PoolKind::Max,
-        Op::Resize(op) => op.mode != ResizeMode::Linear,
-        Op::Reduce(op) => matches!(op.reduction, Reduction::Max | Reduction::Min),
-        _ => false,
-    };
     let x = quantized(model, node.inputs[0])?;
+    // A Reshape may give the same bits another meaning.
+    let moves = node.op.moves() && !matches!(node.op, Op::Reshape(_));
     if moves && x != quantized(model, Some(node.output))? {
         bail!("operand and result must have one scale and zero point");
     }

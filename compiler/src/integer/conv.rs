@@ -1,10 +1,10 @@
-//! Conv and ConvTranspose: `acc = bias + Σ w·(x − z_x)`, then
+//! Conv and ConvTranspose: `acc = bias + Σ (w − z_w[c])·(x − z_x)`, then
 //! `clamp(scale_round(acc, m[c]) + z_y)` with `m[c] = (s_x·s_w[c])/s_y`, or with a residual operand
 //! `clamp(scale_add_round(acc, m[c], r − z_r, s_r/s_y) + z_y)`.
 
 use super::Call;
 use super::arithmetic::{centred, dot, scale_add_round, scale_round};
-use crate::ir::{Array, Clamp, Granularity, QuantParams};
+use crate::ir::{Array, Clamp};
 use crate::ops::{Conv, ConvTranspose};
 
 pub(super) fn conv(op: &Conv, call: &Call) -> Array {
@@ -15,21 +15,13 @@ pub(super) fn conv_transpose(op: &ConvTranspose, call: &Call) -> Array {
     requantize(call, transposed_sums(op, call), op.activation)
 }
 
-/// One scale for each of `channels` indices.
-pub(super) fn channel_scales(params: &QuantParams, channels: usize) -> Vec<f32> {
-    match &params.map {
-        Granularity::PerTensor { scale, .. } => vec![*scale; channels],
-        Granularity::PerChannel { scales, .. } => scales.clone(),
-    }
-}
-
 /// Sums `[N, M, H', W']` to the output's integers.
 fn requantize(call: &Call, sums: Vec<i32>, activation: Clamp) -> Array {
     let [_, channels, height, width] = extents(call.shape());
     let (s_x, _) = call.params(0).uniform();
     let (s_y, z_y) = call.out().uniform();
     let (low, high) = activation.quantized(call.out());
-    let scales = channel_scales(call.params(1), channels);
+    let scales = call.params(1).scales(channels);
     let multiplier = |i: usize| (s_x * scales[i / (height * width) % channels]) / s_y;
     let rounded: Vec<i32> = match call.optional(3) {
         None => sums
@@ -54,9 +46,9 @@ fn conv_sums(op: &Conv, call: &Call) -> Vec<i32> {
     let [filters, depth, kh, kw] = extents(&w.shape);
     let [_, _, out_height, out_width] = extents(call.shape());
     let centred_x = centred(x.quantized(), call.params(0).uniform().1);
-    let weights = centred(w.quantized(), 0);
     let bias = bias(call, filters);
     let taps = depth * kh * kw;
+    let weights = call.centred_weights(filters, |i| i / taps);
     let per_group = filters / op.groups;
     let mut sums = vec![0; images * filters * out_height * out_width];
     let mut windows = vec![0i16; out_width * taps];
@@ -126,7 +118,10 @@ fn transposed_sums(op: &ConvTranspose, call: &Call) -> Vec<i32> {
     let [_, per_group, kh, kw] = extents(&w.shape);
     let [_, filters, out_height, out_width] = extents(call.shape());
     let centred_x = centred(x.quantized(), call.params(0).uniform().1);
-    let weights = w.quantized();
+    let weights = call.centred_weights(filters, |i| {
+        let group = i / (kh * kw * per_group) / (channels / op.groups);
+        group * per_group + i / (kh * kw) % per_group
+    });
     let plane = out_height * out_width;
     let bias = bias(call, filters);
     let mut sums: Vec<i32> = (0..images * filters * plane)
@@ -149,7 +144,7 @@ fn transposed_sums(op: &ConvTranspose, call: &Call) -> Vec<i32> {
                     if y < out_height && x < out_width {
                         let weight = weights[((c * per_group + m) * kh + ky) * kw + kx];
                         let sum = &mut sums[first + y * out_width + x];
-                        *sum = sum.wrapping_add(i32::from(*value) * weight);
+                        *sum = sum.wrapping_add(i32::from(*value) * i32::from(weight));
                     }
                 }
             }

@@ -1,11 +1,10 @@
-//! MatMul: `acc = bias + Σ (a − z_a)(b − z_b)`, then `clamp(scale_round(acc, m[n]) + z_y)` with
+//! MatMul: `acc = bias + Σ (a − z_a)(b − z_b[n])`, then `clamp(scale_round(acc, m[n]) + z_y)` with
 //! `m[n] = (s_a·s_b[n])/s_y`.
 
 use super::Call;
 use super::arithmetic::{centred, dot, scale_round};
-use super::conv::channel_scales;
 use super::movement::broadcast;
-use crate::ir::{Array, Granularity};
+use crate::ir::Array;
 use crate::ops::MatMul;
 
 pub(super) fn matmul(op: &MatMul, call: &Call) -> Array {
@@ -16,19 +15,19 @@ pub(super) fn matmul(op: &MatMul, call: &Call) -> Array {
     let depth = a.shape[a.shape.len() - 1];
     let a_of = broadcast(&a.shape[..a.shape.len() - 2], batch_shape);
     let b_of = broadcast(&b.shape[..b.shape.len() - 2], batch_shape);
-    let z_b = match call.params(1).map {
-        Granularity::PerTensor { zero_point, .. } => zero_point,
-        Granularity::PerChannel { .. } => 0,
-    };
     let lefts = centred(a.quantized(), call.params(0).uniform().1);
-    let rights = transposed(&centred(b.quantized(), z_b), depth, columns);
+    let rights = transposed(
+        &call.centred_weights(columns, |i| i % columns),
+        depth,
+        columns,
+    );
     let bias = call.optional(2).map(Array::quantized);
     let (s_a, s_y, z_y) = (
         call.params(0).uniform().0,
         call.out().uniform().0,
         call.out().uniform().1,
     );
-    let scales = channel_scales(call.params(1), columns);
+    let scales = call.params(1).scales(columns);
     let (low, high) = op.activation.quantized(call.out());
     let mut result = Vec::with_capacity(call.shape().iter().product());
     for (left, right) in a_of.iter().zip(&b_of) {

@@ -22,7 +22,7 @@ use crate::{Result, bail};
 
 pub use check::check;
 pub use resize::linear_taps;
-pub use softmax::exponentials;
+pub use softmax::{Shares, shares};
 
 /// Outputs of a quantized model for inputs of quantized integers.
 pub fn run(model: &Model, inputs: &[Array]) -> Result<Vec<Array>> {
@@ -114,6 +114,15 @@ impl<'a> Call<'a> {
         params(self.model, id)
     }
 
+    /// `w − z_w` of every weight, the second operand, which `channel` tells the channel of by its flat index.
+    fn centred_weights(&self, channels: usize, channel: impl Fn(usize) -> usize) -> Vec<i16> {
+        let zero_points = self.params(1).zero_points(channels);
+        let weights = self.array(1).quantized().iter().enumerate();
+        weights
+            .map(|(i, w)| (w - zero_points[channel(i)]) as i16)
+            .collect()
+    }
+
     /// How the integers of the result stand for reals.
     fn out(&self) -> &'a QuantParams {
         params(self.model, self.node.output)
@@ -156,7 +165,9 @@ fn eval(call: &Call) -> Array {
         Op::Slice(op) => movement::slice(op, call),
         Op::Gather(op) => movement::gather(op, call),
         Op::Pad(op) => movement::pad(op, call),
-        Op::BatchNorm(_) | Op::Host(_) => unreachable!("`check` refuses these"),
+        Op::BatchNorm(_) | Op::Host(_) | Op::Quantize(_) | Op::Dequantize(_) => {
+            unreachable!("`check` refuses these")
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Small cases worked out by hand, and convolution against its definition.
 
 use super::*;
-use crate::ir::{Clamp, IntType, QuantParams, Type};
+use crate::ir::{Clamp, Granularity, IntType, QuantParams, Type};
 use crate::ops::*;
 
 /// One node over quantized operands; `None` is an absent operand.
@@ -351,18 +351,48 @@ fn arg_max_chooses_the_first_or_the_last() {
 }
 
 #[test]
-fn softmax_shares_256() {
+fn softmax_shares_are_in_steps_of_the_scale() {
+    // First column: powers of two 4 : 2 : 1. Second: one far above the rest, saturated. Shares of 256 are
+    // 146.3, 73.1, 36.6; of 255 145.7, 72.9, 36.4; of 1/0.0039 146.5, 73.3, 36.6.
+    let cases = [
+        (1.0 / 256.0, [18, 127, -55, -128, -91, -128]),
+        (1.0 / 255.0, [18, 127, -55, -128, -92, -128]),
+        (0.0039, [19, 127, -55, -128, -91, -128]),
+    ];
+    for (scale, expected) in cases {
+        let model = Case::new()
+            .operand(&[1, 3, 2], u8_params(std::f32::consts::LN_2, 7))
+            .quantized(
+                Softmax { axis: 1 },
+                &[1, 3, 2],
+                QuantParams::per_tensor(IntType::I8, scale, -128),
+            );
+        assert_eq!(outcome(&model, &[&[9, 200, 8, 0, 7, 0]]), expected);
+    }
+}
+
+#[test]
+fn weights_may_have_zero_points() {
+    // Σ (w − z_w[c])(x − 3) for w − z_w = [−122, 133] and [−255, 0].
+    let zero_points = vec![122, 255];
+    let params = QuantParams {
+        map: Granularity::PerChannel {
+            axis: 0,
+            scales: vec![1.0, 1.0],
+            zero_points,
+        },
+        ..u8_params(1.0, 0)
+    };
     let model = Case::new()
-        .operand(&[1, 3, 2], u8_params(std::f32::consts::LN_2, 7))
+        .operand(&[1, 2, 1, 1], u8_params(1.0, 3))
+        .constant(&[2, 2, 1, 1], params, &[0, 255, 0, 255])
         .quantized(
-            Softmax { axis: 1 },
-            &[1, 3, 2],
-            QuantParams::per_tensor(IntType::I8, 1.0 / 256.0, -128),
+            plain_conv([1, 1], Pads::default(), 1),
+            &[1, 2, 1, 1],
+            u8_params(10.0, 100),
         );
-    // First column: powers of two 4 : 2 : 1, that is 146.3, 73.1, 36.6. Second: one far above the rest,
-    // saturated.
-    let result = outcome(&model, &[&[9, 200, 8, 0, 7, 0]]);
-    assert_eq!(result, [18, 127, -55, -128, -91, -128]);
+    // −122·2 + 133·1 = −111; −255·2 = −510.
+    assert_eq!(outcome(&model, &[&[5, 4]]), [89, 49]);
 }
 
 #[test]
@@ -472,12 +502,13 @@ fn elements_move() {
 #[test]
 fn every_node_without_an_integer_meaning_is_named() {
     let x = u8_params(1.0, 0);
-    let softmax =
-        Case::new()
-            .operand(&[1, 2], x.clone())
-            .quantized(Softmax { axis: 1 }, &[1, 2], x.clone());
+    let softmax = Case::new().operand(&[1, 2], x.clone()).quantized(
+        Softmax { axis: 1 },
+        &[1, 2],
+        u8_params(1e-9, 0),
+    );
     let error = check(&softmax).unwrap_err().to_string();
-    assert!(error.starts_with("node (Softmax): the result of a softmax has scale 1/256"));
+    assert!(error.starts_with("node (Softmax): a softmax over 2 elements does not fit"));
 
     let mut model = Case::new()
         .operand(&[1, 1, 1, 1], x.clone())

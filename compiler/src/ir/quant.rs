@@ -142,6 +142,22 @@ impl QuantParams {
         }
     }
 
+    /// The scale of each of `channels` indices along the axis of the channels; groups of channels repeat them.
+    pub fn scales(&self, channels: usize) -> Vec<f32> {
+        match &self.map {
+            Granularity::PerTensor { scale, .. } => vec![*scale; channels],
+            Granularity::PerChannel { scales, .. } => repeated(scales, channels),
+        }
+    }
+
+    /// The zero point of each of `channels` indices along the axis of the channels.
+    pub fn zero_points(&self, channels: usize) -> Vec<i32> {
+        match &self.map {
+            Granularity::PerTensor { zero_point, .. } => vec![*zero_point; channels],
+            Granularity::PerChannel { zero_points, .. } => repeated(zero_points, channels),
+        }
+    }
+
     /// The integer nearest to a real (ties to even), saturated to `low..=high`:
     /// `clamp(round(real / scale) + zero_point)`, ONNX QuantizeLinear.
     pub fn quantize(&self, real: f32) -> i32 {
@@ -157,6 +173,10 @@ impl QuantParams {
         let (scale, zero_point) = self.uniform();
         (integer - zero_point) as f32 * scale
     }
+}
+
+fn repeated<T: Copy>(of_axis: &[T], channels: usize) -> Vec<T> {
+    of_axis.iter().copied().cycle().take(channels).collect()
 }
 
 /// An interval of reals that a fused activation saturates to; ReLU is `[0, ∞]`.

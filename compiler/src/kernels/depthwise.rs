@@ -31,6 +31,8 @@ pub struct Depthwise {
     pub comment: Vec<String>,
     /// The taps.
     pub window: Window,
+    /// Addends of a weight ([`Product::parts`]).
+    pub parts: usize,
     /// The padded input; it has the channels of the output.
     pub input: View,
     /// Whether the input is i8, not u8.
@@ -57,6 +59,7 @@ impl Depthwise {
             target,
             pixels: &pixels,
             groups: groups(&self.window, target.depthwise.taps),
+            parts: self.parts,
         };
         let scalar = |signed| if signed { Scalar::I8 } else { Scalar::U8 };
         let buffer = |name: &str, signed, mutable| Buffer {
@@ -82,16 +85,17 @@ impl Depthwise {
         }
     }
 
-    /// The convolution's constants: weights in tiles `[vector][group][lane][tap]`; padding is zero.
+    /// The convolution's constants: weights in tiles `[vector][part][group][lane][tap]`; padding is zero.
     pub fn pack(&self, target: &Target, product: &Product) -> Packed {
         let (lanes, channels) = (target.lanes, product.bias.len());
         let groups = groups(&self.window, target.depthwise.taps);
         let mut weights = vec![];
         for first in (0..channels.next_multiple_of(lanes)).step_by(lanes) {
-            for group in &groups {
+            let parts = (0..self.parts).flat_map(|part| groups.iter().map(move |g| (part, g)));
+            for (part, group) in parts {
                 for lane in first..first + lanes {
                     let weight = |tap: &Option<usize>| match tap {
-                        Some(tap) if lane < channels => product.row(lane)[*tap] as i8 as u8,
+                        Some(tap) if lane < channels => product.addend(lane, *tap, part),
                         _ => 0,
                     };
                     weights.extend(group.iter().map(weight));
@@ -144,6 +148,7 @@ struct Build<'a> {
     target: &'a Target,
     pixels: &'a Pixels,
     groups: Vec<Group>,
+    parts: usize,
 }
 
 impl Build<'_> {
@@ -218,13 +223,14 @@ impl Build<'_> {
     /// Straight-line products: each group of activations is read once for all results of the tile.
     fn unrolled(&self, rows: usize, channels: usize) -> Vec<Stmt> {
         let mut steps = vec![];
-        for (g, _) in self.groups.iter().enumerate() {
+        for g in 0..self.parts * self.groups.len() {
             steps.push(self.weights(&format!("w{g}"), size(g * self.vector())));
         }
         // (offsets of a group's activations, result, group), in the order of the first offset.
         let mut uses = vec![];
         for i in 0..rows {
-            for (g, group) in self.groups.iter().enumerate() {
+            for g in 0..self.parts * self.groups.len() {
+                let group = &self.groups[g % self.groups.len()];
                 uses.push((self.offsets(group, i, rows), i, g));
             }
         }
@@ -271,7 +277,11 @@ impl Build<'_> {
         let [down, right] = [0, 1].map(|axis| window.steps[axis] * view.strides[axis + 1]);
         let per_row = window.extent[1].div_ceil(taps);
         let group = |j: Expr, present: usize| {
-            let weights = (var("t") * per_row as i64 + j.clone()) * self.vector() as i64;
+            let mut weights = (var("t") * per_row as i64 + j.clone()) * self.vector() as i64;
+            if self.parts > 1 {
+                let part = self.groups.len() * self.vector();
+                weights = weights + var("q") * part as i64;
+            }
             let mut steps = vec![self.weights("w0", weights)];
             for i in 0..rows {
                 let first = var("t") * down as i64 + j.clone() * (taps * right) as i64;
@@ -292,12 +302,17 @@ impl Build<'_> {
         if rest > 0 {
             row.push(counted("u", whole, whole + 1, 1, group(var("u"), rest)));
         }
-        vec![counted("t", 0, window.extent[0], 1, row)]
+        let rows = counted("t", 0, window.extent[0], 1, row);
+        match self.parts {
+            1 => vec![rows],
+            parts => vec![counted("q", 0, parts, 1, vec![rows])],
+        }
     }
 
     fn weights(&self, name: &str, offset: Expr) -> Stmt {
         // A vector of channels has `groups` vectors of weights.
-        let base = var("c") * (self.groups.len() * self.target.depthwise.taps) as i64;
+        let groups = self.parts * self.groups.len();
+        let base = var("c") * (groups * self.target.depthwise.taps) as i64;
         let address = at(&self.conv.constants.weights, base + offset);
         define(name, "vt", op("tap_weights", [address]))
     }

@@ -17,7 +17,7 @@ use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
 use crate::kernels::tile::{Segment, Tiling, tiling};
-use crate::kernels::{Requantize, Runs, View, Window};
+use crate::kernels::{Level, Requantize, Runs, View, Window};
 use crate::target::Target;
 
 /// Weights larger than this many bytes do not stay in the nearest cache while pixels pass by.
@@ -40,6 +40,8 @@ pub struct Gemm {
     pub window: Window,
     /// Groups of channels; input and output channels are multiples of it.
     pub groups: usize,
+    /// Addends of a weight ([`Product::parts`](crate::kernels::Product::parts)).
+    pub parts: usize,
     /// The padded input.
     pub input: View,
     /// Whether the input is i8, not u8.
@@ -113,9 +115,13 @@ impl Gemm {
         let mut views = vec![(self.input, self.window.strides), (self.output, point)];
         views.extend(self.requantize.residual.iter().map(|r| (r.view, point)));
         let pixels = Pixels::new(self.output.extent, &views);
-        let runs = self
+        let mut runs = self
             .window
             .runs(&self.input, self.input.extent[3] / self.groups);
+        if self.parts > 1 {
+            let (count, stride) = (self.parts, 0);
+            runs.levels.insert(0, Level { count, stride });
+        }
         let lanes = target.dot.lanes;
         let channels = self.output.extent[3] / self.groups;
         let vectors = channels.div_ceil(lanes);
@@ -295,7 +301,7 @@ impl Build<'_> {
         }
         let mut input = size(0);
         let mut run = self.layout.runs.steps(dot.k) * dot.k * block;
-        let names = ["t", "u"];
+        let names = ["t", "u", "q"];
         for (level, name) in levels.iter().zip(names).rev() {
             weights = weights + var(name) * run as i64;
             input = input + var(name) * level.stride as i64;

@@ -6,7 +6,8 @@ use crate::target::Target;
 /// A product's numbers, as the model knows them.
 #[derive(Clone, Debug)]
 pub struct Product {
-    /// `[channels][depth]`; the depth is in the order tap row, tap column, input channel.
+    /// `[channels][depth]`; the depth is in the order tap row, tap column, input channel. The zero point is
+    /// subtracted, so that they reach ±255.
     pub weights: Vec<i32>,
     /// One a channel, in units of the sums.
     pub bias: Vec<i32>,
@@ -29,11 +30,28 @@ pub struct Packed {
     pub scales: Vec<u8>,
 }
 
+/// Largest magnitude of a stored weight: two products with activations of 8 bits fit 16 bits.
+const LARGEST: i32 = 127;
+
 impl Product {
     /// Weights of a channel.
     pub fn row(&self, channel: usize) -> &[i32] {
         let depth = self.weights.len() / self.bias.len();
         &self.weights[channel * depth..][..depth]
+    }
+
+    /// How many addends of at most [`LARGEST`] the largest weight has. A kernel reads its window as often.
+    pub fn parts(&self) -> usize {
+        let largest = self.weights.iter().map(|w| w.abs()).max();
+        let largest = largest.unwrap_or(0).max(1);
+        (largest as usize).div_ceil(LARGEST as usize)
+    }
+
+    /// One of the addends of a channel's weight.
+    pub(crate) fn addend(&self, channel: usize, k: usize, part: usize) -> u8 {
+        let weight = self.row(channel)[k];
+        let rest = weight.abs() - part as i32 * LARGEST;
+        (rest.clamp(0, LARGEST) * weight.signum()) as i8 as u8
     }
 
     /// Where a channel's sum starts when activations are read as `x + offset`:
@@ -44,24 +62,26 @@ impl Product {
     }
 }
 
-/// The constants of `gemm`, in tiles `[group][tile][run][step][vector][lane][k]`; padding is zero.
+/// The constants of `gemm`, in tiles `[group][tile][part][run][step][vector][lane][k]`; padding is zero.
 /// Activations are read as `x + offset`.
 pub fn pack(gemm: &Gemm, target: &Target, product: &Product, offset: i32) -> Packed {
     let layout = gemm.layout(target);
     let dot = &target.dot;
     let group = product.bias.len() / gemm.groups;
     let (runs, steps) = (layout.runs.count(), layout.runs.steps(dot.k));
+    let runs_of_part = runs / gemm.parts;
     let mut weights = Vec::with_capacity(gemm.groups * layout.padded * layout.depth);
     for g in 0..gemm.groups {
         for lanes in layout.tiles(dot.lanes) {
             for (run, step) in (0..runs).flat_map(|run| (0..steps).map(move |step| (run, step))) {
+                let (part, run) = (run / runs_of_part, run % runs_of_part);
                 let first = run * layout.runs.len;
                 let end = first + layout.runs.len;
                 let start = first + step * dot.k;
                 for lane in lanes.clone() {
                     weights.extend(
                         (start..start + dot.k).map(|k| match lane < group && k < end {
-                            true => product.row(g * group + lane)[k] as i8 as u8,
+                            true => product.addend(g * group + lane, k, part),
                             false => 0,
                         }),
                     );

@@ -35,6 +35,23 @@ pub(crate) struct Sum {
     pub(crate) limits: Limits,
 }
 
+/// What a softmax reads for the distance of an element from the largest.
+#[derive(Clone, Debug)]
+pub(crate) struct SoftmaxTables {
+    /// Constant of the exponentials.
+    pub(crate) exponentials: String,
+    pub(crate) numerators: Numerators,
+}
+
+/// An exponential over the scale of the result.
+#[derive(Clone, Debug)]
+pub(crate) enum Numerators {
+    /// So many times the exponential.
+    Times(u32),
+    /// A constant of their own.
+    Table(String),
+}
+
 impl Lines<'_> {
     /// Sums and means. Buffers: `x`, `y`.
     pub(crate) fn sum(&self, name: &str, sum: &Sum) -> Kernel {
@@ -132,17 +149,22 @@ impl Lines<'_> {
     pub(crate) fn softmax(
         &self,
         name: &str,
-        table: &str,
+        tables: &SoftmaxTables,
         to: usize,
-        (low, high): (i32, i32),
+        (signed, zero_point, high): (bool, i32, i32),
     ) -> Kernel {
         let (outer, inner) = self.outer();
         let body = outer.wrap(|positions| {
             let x = positions[0].clone() + var("j") * inner.strides[0] as i64;
             let y = positions[1].clone() + var("j") * inner.strides[1] as i64;
-            let exponential = |from: &Expr| {
+            let entry = |table: &str, from: &Expr| {
                 let distance = op("sub", [var("m"), self.read(&(x.clone() + from.clone()))]);
                 op("read_i32", [at(table, op("index", [distance]))])
+            };
+            let exponential = |from: &Expr| entry(&tables.exponentials, from);
+            let numerator = |from: &Expr| match &tables.numerators {
+                Numerators::Times(unit) => op("mul", [exponential(from), int((*unit).into())]),
+                Numerators::Table(table) => entry(table, from),
             };
             let add = |a, b| op("add", [a, b]);
             let mut body = self.accumulate("m", int(-128), &x, |m, e| op("max", [m, e]));
@@ -152,17 +174,20 @@ impl Lines<'_> {
             );
             body.push(define("half", "i32", op("div", [var("total"), int(2)])));
             body.extend(self.along(|from| {
-                let scaled = op("mul", [exponential(from), int(256)]);
-                let share = op("div", [add(scaled, var("half")), var("total")]);
-                let value = op("min", [add(share, int(low.into())), int(high.into())]);
+                let share = op("div", [add(numerator(from), var("half")), var("total")]);
+                let value = add(share, int(zero_point.into()));
+                let value = op("min", [value, int(high.into())]);
                 let place = y.clone() + var("k0") * to as i64;
                 vec![Stmt::Do(op("write_byte", [at("y", place), value]))]
             }));
             repeat("j", inner.extent, body)
         });
         let mut kernel = self.kernel(name, self.signed, body);
-        kernel.buffers[1].elem = if low < 0 { Scalar::I8 } else { Scalar::U8 };
-        kernel.constants.push(table.to_string());
+        kernel.buffers[1].elem = if signed { Scalar::I8 } else { Scalar::U8 };
+        kernel.constants.push(tables.exponentials.clone());
+        if let Numerators::Table(table) = &tables.numerators {
+            kernel.constants.push(table.clone());
+        }
         kernel
     }
 

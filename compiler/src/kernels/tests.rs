@@ -27,6 +27,8 @@ struct Case {
     clamp: i32,
     /// Every activation and weight at its limit.
     extreme: bool,
+    /// Whether weights reach ±255, as those with a zero point do.
+    asymmetric: bool,
     seed: u64,
 }
 
@@ -44,7 +46,7 @@ fn case(depthwise: bool) -> impl Strategy<Value = Case> {
             .prop_map(|(g, (c, m))| (g, [c, m]))
             .boxed()
     };
-    let flags = any::<[bool; 5]>();
+    let flags = any::<[bool; 6]>();
     (
         1usize..=2,
         axis(),
@@ -70,6 +72,7 @@ fn case(depthwise: bool) -> impl Strategy<Value = Case> {
                 residual: flags[2],
                 slack: flags[3],
                 extreme: flags[4],
+                asymmetric: flags[5],
                 clamp,
                 seed,
             },
@@ -126,9 +129,10 @@ fn fill(case: &Case) -> Filled {
         true => [low, high, high][random.within(0, 2) as usize],
         false => random.within(low, high),
     };
+    let reach = if case.asymmetric { 255 } else { 127 };
     let w = |random: &mut Random| match case.extreme {
-        true => [-127, 127][random.within(0, 1) as usize],
-        false => random.within(-127, 127),
+        true => [-reach, reach][random.within(0, 1) as usize],
+        false => random.within(-reach, reach),
     };
     let m = case.groups * mg;
     let product = Product {
@@ -217,6 +221,7 @@ impl Filled {
             comment: vec![],
             window: self.case.window,
             groups: self.case.groups,
+            parts: self.product.parts(),
             input: self.input,
             input_signed: self.case.input_signed,
             slack: self.case.slack,
@@ -241,6 +246,7 @@ impl Filled {
             name: "depthwise".into(),
             comment: vec![],
             window: self.case.window,
+            parts: self.product.parts(),
             input: self.input,
             input_signed: self.case.input_signed,
             slack: self.case.slack,
@@ -346,6 +352,7 @@ fn a_large_depthwise_window_is_a_loop_and_exact() {
         residual: false,
         slack: false,
         clamp: 255,
+        asymmetric: false,
         extreme: true,
         seed: 7,
     };

@@ -22,7 +22,8 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Conv) -> Result<()> {
         bail!("the weights are not constant"; hint: "fold them into an initializer before export");
     };
     let [filters, depth, kh, kw] = four(&weights.shape);
-    let (w, taps) = (weights.quantized(), kh * kw);
+    let taps = kh * kw;
+    let w = product::weights(cx, node, filters, |i| i / (depth * taps));
     // From [filter][channel][tap] to [filter][tap][channel].
     let reordered = (0..w.len()).map(|i| {
         let (m, tap, c) = (i / (taps * depth), i / depth % taps, i % depth);

@@ -66,12 +66,12 @@ impl Batches {
 /// A product by constant matrices; one call multiplies all rows that meet the same matrix.
 fn by_constant(cx: &mut Lowering, node: &Node, op: &MatMul, batches: &Batches) -> Result<()> {
     let [a, b] = [0, 1].map(|i| node.inputs[i].expect("`infer` demands both"));
-    let weights = cx.model.constant(node, 1).expect("the caller saw it");
     let (shape, inputs) = (cx.shape(a), cx.shape(b));
     let [depth, columns] = [inputs[inputs.len() - 2], inputs[inputs.len() - 1]];
     let own = layout::dense(inputs, false, Pads::default()).strides;
     let (from, a_strides) = rows(cx, a);
     let (to, y_strides) = cx.strided(node.output);
+    let weights = product::weights(cx, node, columns, |i| i % columns);
     let numbers = product::numbers(cx, node, columns);
     let requantize = product::requantize(cx, node, op.activation);
     let y_shape = cx.shape(node.output);
@@ -83,7 +83,7 @@ fn by_constant(cx: &mut Lowering, node: &Node, op: &MatMul, batches: &Batches) -
     let macs = (y_shape.iter().product::<usize>() * depth / calls.max(1)) as u64;
     for batch in 0..calls {
         let first = batches.offset(batch, inputs, &own);
-        let w = &weights.quantized()[first..first + depth * columns];
+        let w = &weights[first..first + depth * columns];
         let product = Product {
             weights: (0..w.len())
                 .map(|i| w[i % depth * columns + i / depth])

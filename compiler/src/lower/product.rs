@@ -1,7 +1,7 @@
 //! What convolutions and dense layers share: numbers from the model, the proof, constants, the call.
 
 use crate::Result;
-use crate::ir::{Clamp, Granularity, Node, QuantParams, TensorId};
+use crate::ir::{Clamp, Node, TensorId};
 use crate::kernel::Scalar;
 use crate::kernels::magnitude;
 use crate::kernels::{
@@ -28,7 +28,7 @@ pub(super) fn numbers(cx: &Lowering, node: &Node, channels: usize) -> Product {
     let (s_x, zero_point) = cx.quant(x);
     let (s_y, _) = cx.quant(node.output);
     let range = (cx.params(x).low, cx.params(x).high);
-    let scales = channel_scales(cx.params(w), channels);
+    let scales = cx.params(w).scales(channels);
     Product {
         weights: vec![],
         bias: match cx.model.constant(node, 2) {
@@ -41,12 +41,21 @@ pub(super) fn numbers(cx: &Lowering, node: &Node, channels: usize) -> Product {
     }
 }
 
-/// One scale for each of `channels` indices.
-fn channel_scales(params: &QuantParams, channels: usize) -> Vec<f32> {
-    match &params.map {
-        Granularity::PerTensor { scale, .. } => vec![*scale; channels],
-        Granularity::PerChannel { scales, .. } => scales.clone(),
-    }
+/// `w − z_w` of every weight, which `channel` tells the channel of by its flat index.
+pub(super) fn weights(
+    cx: &Lowering,
+    node: &Node,
+    channels: usize,
+    channel: impl Fn(usize) -> usize,
+) -> Vec<i32> {
+    let w = node.inputs[1].expect("`infer` demands weights");
+    let zero_points = cx.params(w).zero_points(channels);
+    let value = cx.model[w]
+        .value
+        .as_ref()
+        .expect("`check` demands constants");
+    let weights = value.quantized().iter().enumerate();
+    weights.map(|(i, w)| w - zero_points[channel(i)]).collect()
 }
 
 /// From sums to the node's result, without a residual.
@@ -143,6 +152,7 @@ pub(super) fn emit(
             name,
             comment: vec![],
             window: windows.window,
+            parts: product.parts(),
             input,
             input_signed,
             slack,
@@ -167,6 +177,7 @@ pub(super) fn emit(
             comment: vec![],
             window: windows.window,
             groups: windows.groups,
+            parts: product.parts(),
             input,
             input_signed: input_signed || signed.is_some(),
             slack,

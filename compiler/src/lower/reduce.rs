@@ -1,9 +1,9 @@
 //! Reduce, ArgMax and Softmax.
 
-use crate::integer::exponentials;
+use crate::integer::shares;
 use crate::ir::{Node, TensorId};
 use crate::kernel::Scalar;
-use crate::kernels::reduce::{Lines, Sum};
+use crate::kernels::reduce::{Lines, Numerators, SoftmaxTables, Sum};
 use crate::lower::elementwise::{prove_fits, reach};
 use crate::lower::{Lowering, Place};
 use crate::ops::{ArgMax, Reduce, Reduction, Softmax};
@@ -112,16 +112,31 @@ pub(super) fn softmax(cx: &mut Lowering, node: &Node, op: &Softmax) -> Result<()
     let (x, y) = (node.inputs[0].expect("x"), node.output);
     let split = split(cx, x, y, &[op.axis], true);
     let (scale, _) = cx.quant(x);
-    let table = exponentials(scale).into_iter().flat_map(u32::to_le_bytes);
-    let table = cx.constant("exponentials", Scalar::I32, table.collect());
     let to = cx.params(y);
+    let Some(shares) = shares(cx.params(x), to, cx.shape(x)[op.axis]) else {
+        bail!("the softmax does not fit 32 bits");
+    };
+    let bits = shares.exponentials[0].ilog2();
+    let mut table = |what: &str, numbers: &[u32]| {
+        let bytes = numbers.iter().flat_map(|n| n.to_le_bytes());
+        cx.constant(what, Scalar::I32, bytes.collect())
+    };
+    let tables = SoftmaxTables {
+        exponentials: table("exponentials", &shares.exponentials),
+        numerators: match shares.unit {
+            Some(unit) => Numerators::Times(unit),
+            None => Numerators::Table(table("numerators", &shares.numerators)),
+        },
+    };
+    let (zero_point, high) = (cx.quant(y).1, to.high);
+    let signed = cx.scalar(y) == Scalar::I8;
     let lines = split.lines(cx, x);
     let name = cx.name("softmax");
-    let mut kernel = lines.softmax(&name, &table, split.gone_to[0], (to.low, to.high));
+    let mut kernel = lines.softmax(&name, &tables, split.gone_to[0], (signed, zero_point, high));
     kernel.comment = vec![
         format!("{:?} along axis {}.", cx.shape(x), op.axis),
         format!(
-            "The table holds exp(-{scale} d) in units of 2^-16 for distances d from the largest."
+            "The table holds exp(-{scale} d) in units of 2^-{bits} for distances d from the largest."
         ),
     ];
     cx.call(kernel, &split.places, 0);

@@ -112,7 +112,12 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &ConvTranspose) -> Resul
     let Some(weights) = cx.model.constant(node, 1) else {
         bail!("the weights are not constant"; hint: "fold them into an initializer before export");
     };
-    let [_, per_group, _, _] = four(&weights.shape);
+    let [channels, per_group, kh, kw] = four(&weights.shape);
+    let shape = &weights.shape;
+    let weights = product::weights(cx, node, per_group * op.groups, |i| {
+        let group = i / (kh * kw * per_group) / (channels / op.groups);
+        group * per_group + i / (kh * kw) % per_group
+    });
     let shared = product::numbers(cx, node, per_group * op.groups);
     let requantize = product::requantize(cx, node, op.activation);
     let axes = axes(cx.model, node, op);
@@ -127,7 +132,7 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &ConvTranspose) -> Resul
         .flat_map(|y| axes[1].iter().map(move |x| [y, x]));
     for phase in pairs {
         let product = Product {
-            weights: phase_weights(weights.quantized(), &weights.shape, op.groups, phase),
+            weights: phase_weights(&weights, shape, op.groups, phase),
             ..shared.clone()
         };
         let empty = phase.iter().any(|p| p.taps.is_empty());

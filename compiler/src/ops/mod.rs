@@ -19,6 +19,7 @@ mod movement;
 mod norm;
 mod pool;
 mod product;
+mod quantize;
 mod reduce;
 mod resize;
 mod softmax;
@@ -39,6 +40,7 @@ pub use matmul::MatMul;
 pub use movement::{Gather, Pad, PadMode, Reshape, Slice, Transpose};
 pub use norm::BatchNorm;
 pub use pool::{Pool, PoolKind};
+pub use quantize::{Dequantize, Quantize, Scales};
 pub use reduce::{ArgMax, Reduce, Reduction};
 pub use resize::{Coordinates, Nearest, Resize, ResizeMode};
 pub use softmax::Softmax;
@@ -99,5 +101,20 @@ ops! {
     resize: Resize;
     concat: Concat;
     movement: Reshape, Transpose, Slice, Gather, Pad;
+    quantize: Quantize, Dequantize;
     constant: Host;
+}
+
+impl Op {
+    /// Whether the result's elements are chosen among the first operand's, so that integers that stand for
+    /// reals keep their scale and zero point.
+    pub fn moves(&self) -> bool {
+        match self {
+            Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Gather(_) | Op::Pad(_) => true,
+            Op::Pool(op) => op.kind == PoolKind::Max,
+            Op::Resize(op) => op.mode != ResizeMode::Linear,
+            Op::Reduce(op) => matches!(op.reduction, Reduction::Max | Reduction::Min),
+            _ => false,
+        }
+    }
 }

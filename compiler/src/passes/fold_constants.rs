@@ -13,7 +13,10 @@ pub(super) fn fold(model: &mut Model) -> Result<usize> {
 fn fold_node(model: &mut Model, position: usize) -> Result<bool> {
     let node = &model.nodes[position];
     let known = |id| model[id].value.is_some();
-    if matches!(node.op, Op::Host(_)) || node.inputs.is_empty() || !node.operands().all(known) {
+    if matches!(node.op, Op::Host(_) | Op::Dequantize(_))
+        || node.inputs.is_empty()
+        || !node.operands().all(known)
+    {
         return Ok(false);
     }
     let output = node.output;

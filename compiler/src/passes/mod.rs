@@ -22,6 +22,7 @@ mod rewrite;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod typing;
 
 use crate::Result;
 use crate::ir::{Model, verify};

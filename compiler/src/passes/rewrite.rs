@@ -151,7 +151,7 @@ pub(super) fn insert(
     Ok(output)
 }
 
-fn free_node_name(model: &Model, name: &str) -> String {
+pub(super) fn free_node_name(model: &Model, name: &str) -> String {
     let taken = |name: &str| model.nodes.iter().any(|n| n.name == name);
     let numbered = (1..).map(|i| format!("{name}_{i}"));
     std::iter::once(name.to_string())

@@ -1,9 +1,10 @@
 //! Small models written by hand, and whether two models mean the same.
 
 use crate::eval;
-use crate::ir::{Array, Clamp, Elem, Model, Node, TensorId, Type, verify};
+use crate::ir::{Array, Clamp, Elem, IntType, Model, Node, TensorId, Type, verify};
 use crate::ops::{
-    BatchNorm, Binary, BinaryFunction, Conv, Function, MatMul, Op, Pads, Reshape, Unary,
+    BatchNorm, Binary, BinaryFunction, Conv, Dequantize, Function, MatMul, Op, Pads, Quantize,
+    Reshape, Scales, Unary,
 };
 
 /// A model under construction; shapes are inferred.
@@ -27,6 +28,47 @@ impl Sketch {
     pub(super) fn constant(&mut self, name: &str, shape: &[usize], data: &[f32]) -> TensorId {
         let value = Array::f32(shape, data.to_vec());
         self.model.add_tensor(name, Type::float(shape), Some(value))
+    }
+
+    /// Plain integers.
+    pub(super) fn integers(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        int: IntType,
+        data: &[i64],
+    ) -> TensorId {
+        let value = Array::i64(shape, data.to_vec());
+        let ty = Type {
+            shape: shape.to_vec(),
+            elem: Elem::Int(int),
+        };
+        self.model.add_tensor(name, ty, Some(value))
+    }
+
+    /// The u8 of reals.
+    pub(super) fn q(&mut self, name: &str, x: TensorId, (scale, zero): (f32, i64)) -> TensorId {
+        let (int, scales) = (IntType::U8, Scales::One);
+        let scale = self.constant(&format!("{name}_scale"), &[], &[scale]);
+        let zero = self.integers(&format!("{name}_zero"), &[], int, &[zero]);
+        self.node(name, Quantize { int, scales }, &[x, scale, zero])
+    }
+
+    /// The reals of integers.
+    pub(super) fn dq(&mut self, name: &str, x: TensorId, (scale, zero): (f32, i64)) -> TensorId {
+        let Elem::Int(int) = self.model[x].ty.elem else {
+            panic!("integers are dequantized");
+        };
+        let scale = self.constant(&format!("{name}_scale"), &[], &[scale]);
+        let zero = self.integers(&format!("{name}_zero"), &[], int, &[zero]);
+        let scales = Scales::One;
+        self.node(name, Dequantize { scales }, &[x, scale, zero])
+    }
+
+    /// Reals quantized and dequantized.
+    pub(super) fn qdq(&mut self, name: &str, x: TensorId, params: (f32, i64)) -> TensorId {
+        let q = self.q(&format!("{name}_q"), x, params);
+        self.dq(name, q, params)
     }
 
     /// A constant of arbitrary numbers in -1..1 that depend on its name only.
@@ -108,6 +150,12 @@ impl Sketch {
         let w = self.noise(&format!("{name}_w"), &[depth, columns]);
         let activation = Clamp::NONE;
         self.node(name, MatMul { activation }, &[x, w])
+    }
+
+    /// A matrix product.
+    pub(super) fn product(&mut self, name: &str, a: TensorId, b: TensorId) -> TensorId {
+        let activation = Clamp::NONE;
+        self.node(name, MatMul { activation }, &[a, b])
     }
 
     pub(super) fn batch_norm(&mut self, name: &str, x: TensorId) -> TensorId {

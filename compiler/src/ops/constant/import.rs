@@ -72,7 +72,7 @@ fn is_index(importer: &Importer, x: TensorId, elem: &Elem) -> bool {
 }
 
 /// The element type with a number of ONNX's `TensorProto.DataType`.
-fn elem(number: i64) -> Result<Elem> {
+pub(in crate::ops) fn elem(number: i64) -> Result<Elem> {
     let int = |bits, signed| Ok(Elem::Int(IntType { bits, signed }));
     match number {
         1 | 10 | 11 | 16 => Ok(Elem::Float),

@@ -14,7 +14,7 @@ use crate::ops::movement::repeated;
 use crate::ops::{Operator, broadcast, check};
 use crate::{Error, Result, bail};
 
-pub(super) use import::IMPORTS;
+pub(super) use import::{IMPORTS, elem};
 
 /// An operator that must fold to a constant.
 #[derive(Clone, Debug, PartialEq)]

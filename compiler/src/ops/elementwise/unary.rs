@@ -41,6 +41,7 @@ impl Function {
     /// The ONNX operator, or the IR's own name for what several of them become.
     pub fn name(self) -> &'static str {
         match self {
+            Function::Clamp(Clamp::NONE) => "Requantize",
             Function::Clamp(Clamp::RELU) => "Relu",
             Function::Clamp(_) => "Clip",
             Function::LeakyRelu { .. } => "LeakyRelu",

@@ -1,7 +1,7 @@
 //! Which activations share a scale: operators that move or choose integers have one on both sides.
 
 use crate::ir::{Elem, Model, Node, Range, TensorId};
-use crate::ops::{Op, PadMode, PoolKind, Reduction, ResizeMode};
+use crate::ops::{Op, PadMode};
 
 /// A partition of the tensors; each part has one range.
 pub(super) struct Groups {
@@ -51,19 +51,11 @@ impl Groups {
 
     /// Applies what a node demands of its operands and result.
     pub(super) fn constrain(&mut self, model: &Model, node: &Node) {
-        let moves = match &node.op {
-            Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Gather(_) | Op::Pad(_) => true,
-            Op::Pool(op) => op.kind == PoolKind::Max,
-            Op::Resize(op) => op.mode != ResizeMode::Linear,
-            Op::Reduce(op) => matches!(op.reduction, Reduction::Max | Reduction::Min),
-            Op::Softmax(_) => {
-                let root = self.root(node.output);
-                self.fixed[root] = true;
-                false
-            }
-            _ => false,
-        };
-        if moves && model[node.output].ty.elem == Elem::Float {
+        if matches!(node.op, Op::Softmax(_)) {
+            let root = self.root(node.output);
+            self.fixed[root] = true;
+        }
+        if node.op.moves() && model[node.output].ty.elem == Elem::Float {
             self.union(super::super::rewrite::subject(node), node.output);
         }
         if let Op::Pad(op) = &node.op

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::ir::{Array, Elem, IntType, Model, QuantParams, Range, TensorId, Type};
 use crate::ops::Op;
-use crate::passes::equalise;
+use crate::passes::{equalise, typing};
 use crate::{Error, Result, bail, integer};
 
 /// Choices of the quantization.
@@ -27,11 +27,21 @@ impl Default for Options {
     }
 }
 
-/// Quantizes a model whose ranges are annotated. All problems are reported at once; the model is then left
+/// Whether every tensor has a scale that came with the model, so that no ranges are needed.
+pub fn is_quantized(model: &Model) -> Result<bool> {
+    let mut typed = model.clone();
+    let found = typing::run(&mut typed)?;
+    let real = |id: TensorId| typed[id].ty.elem == Elem::Float;
+    let results = typed.nodes.iter().map(|node| node.output);
+    Ok(found > 0 && !results.chain(typed.inputs.iter().copied()).any(real))
+}
+
+/// Quantizes a model whose ranges are annotated, but for the tensors whose scale came with it. All problems are reported at once; the model is then left
 /// as it was.
 pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
-    refuse(model)?;
     let mut quantized = model.clone();
+    typing::run(&mut quantized)?;
+    refuse(&quantized)?;
     equalise::equalise(&mut quantized);
     let params = activations::params(&quantized, options.activations)?;
     for (id, params) in &params {
@@ -71,7 +81,7 @@ fn refusal(model: &Model, node: &crate::ir::Node) -> Result<()> {
     }
     for id in node.operands() {
         let tensor = &model[id];
-        if tensor.ty.elem != Elem::Float {
+        if !matches!(tensor.ty.elem, Elem::Float | Elem::Quantized(_)) {
             bail!(
                 "operand `{}` holds plain integers", tensor.name;
                 hint: "arithmetic on integers that depend on the input is not supported"
@@ -101,7 +111,10 @@ fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()
             }
             weights::quantize_bias_of_product(model, position)
         }
-        Op::PRelu(_) => Ok(()),
+        Op::PRelu(_) => {
+            reals(model, position, 1);
+            Ok(())
+        }
         _ => {
             for operand in slots {
                 per_tensor(model, position, operand, options.activations);
@@ -126,6 +139,17 @@ fn per_tensor(model: &mut Model, position: usize, operand: usize, int: IntType) 
     let integers = reals.iter().map(|x| params.quantize(*x)).collect();
     let value = Array::i32(array.shape.clone(), integers);
     replace(model, position, operand, params, value);
+}
+
+/// A constant that came quantized and is used as reals.
+fn reals(model: &mut Model, position: usize, operand: usize) {
+    let id = model.nodes[position].inputs[operand].expect("the caller saw it");
+    let tensor = &model[id];
+    if let (Elem::Quantized(params), Some(array)) = (&tensor.ty.elem, &tensor.value) {
+        let reals = typing::reals(array, params);
+        let array = Array::f32(array.shape.clone(), reals);
+        super::rewrite::set_constant(model, position, operand, array);
+    }
 }
 
 /// Puts a quantized constant in the place of one of reals, under its name where nothing else reads it.

@@ -4,36 +4,73 @@ use super::replace;
 use crate::ir::{Array, Elem, Granularity, IntType, Model, QuantParams, TensorId};
 use crate::ops::Op;
 use crate::passes::rewrite::subject;
+use crate::passes::typing;
 use crate::{Result, bail};
 
 /// Largest magnitude of a quantized bias: leaves as much room again for the sum of products.
 const LARGEST_BIAS: f64 = (1u32 << 30) as f64;
 
-/// Quantizes weights and bias of Conv, ConvTranspose, or MatMul with a constant second operand.
+/// Quantizes weights and bias of Conv, ConvTranspose, or MatMul with a constant second operand; weights that
+/// came quantized stay as they are.
 pub(super) fn quantize(model: &mut Model, position: usize) -> Result<()> {
     let node = &model.nodes[position];
     let label = node.label();
-    let (Some(w), bias) = (model.constant(node, 1).cloned(), model.constant(node, 2)) else {
+    let Some(w) = model.constant(node, 1).cloned() else {
         bail!("{label} has no constant weights");
     };
     let (axis, channels) = channels(&node.op, &w.shape);
-    let bias = bias.map(|b| repeated(b, channels.count));
-    if !w
-        .reals()
-        .iter()
-        .chain(bias.iter().flatten())
-        .all(|x| x.is_finite())
-    {
+    let bias = bias(model, position, channels.count);
+    let s_x = scale(model, subject(node));
+    let scales = match &model[node.inputs[1].expect("just read")].ty.elem {
+        Elem::Quantized(params) => {
+            let scales = own_scales(params, axis, channels.count);
+            scales.map_err(|e| e.at(&label))?
+        }
+        _ => of_reals(model, position, (&w, axis, &channels), &bias)?,
+    };
+    let products: Vec<f32> = scales.iter().map(|s_w| s_x * s_w).collect();
+    bias.set(model, position, products);
+    Ok(())
+}
+
+/// The scales of weights that came quantized, one a channel.
+fn own_scales(params: &QuantParams, axis: usize, channels: usize) -> Result<Vec<f32>> {
+    match &params.map {
+        Granularity::PerTensor { scale, .. } => Ok(vec![*scale; channels]),
+        Granularity::PerChannel {
+            axis: own, scales, ..
+        } if *own == axis && channels.is_multiple_of(scales.len()) => {
+            Ok((0..channels).map(|c| scales[c % scales.len()]).collect())
+        }
+        Granularity::PerChannel { axis: own, .. } => bail!(
+            "the weights have several scales along axis {own}, outputs lie along axis {axis}";
+            hint: "quantize weights per tensor or per output channel"
+        ),
+    }
+}
+
+/// Quantizes weights of reals, with room for the bias; returns their scales.
+fn of_reals(
+    model: &mut Model,
+    position: usize,
+    (w, axis, channels): (&Array, usize, &Channels),
+    bias: &Bias,
+) -> Result<Vec<f32>> {
+    let node = &model.nodes[position];
+    let label = node.label();
+    let s_x = scale(model, subject(node));
+    let bias = bias.reals();
+    let mut numbers = w.reals().iter().chain(&bias);
+    if !numbers.all(|x| x.is_finite()) {
         return Err(crate::Error::new("weights or bias are not finite")
             .hint("the file is damaged, or the network was not trained to the end")
             .at(&label));
     }
-    let s_x = scale(model, subject(node));
-    let scales: Vec<f32> = largest(&w, &channels)
+    let scales: Vec<f32> = largest(w, channels)
         .iter()
         .enumerate()
         .map(|(c, largest)| {
-            let bias = bias.as_ref().map_or(0.0, |b| f64::from(b[c].abs()));
+            let bias = bias.get(c).map_or(0.0, |b| f64::from(b.abs()));
             channel_scale(f64::from(*largest), bias, f64::from(s_x))
         })
         .collect();
@@ -44,43 +81,98 @@ pub(super) fn quantize(model: &mut Model, position: usize) -> Result<()> {
     let value = Array::i32(w.shape.clone(), quantized.collect());
     let params = QuantParams::symmetric_per_channel(IntType::I8, axis, scales.clone());
     replace(model, position, 1, params, value);
-    if let Some(bias) = bias {
-        let products: Vec<f32> = scales.iter().map(|s_w| s_x * s_w).collect();
-        set_bias(model, position, &bias, products);
-    }
-    Ok(())
+    Ok(scales)
 }
 
 /// Quantizes the bias of a product of two activations.
 pub(super) fn quantize_bias_of_product(model: &mut Model, position: usize) -> Result<()> {
     let node = &model.nodes[position];
-    let Some(bias) = model.constant(node, 2) else {
-        return Ok(());
-    };
-    let columns = model[node.output].ty.shape.last();
-    let bias = repeated(bias, columns.copied().unwrap_or(1));
+    let columns = model[node.output].ty.shape.last().copied().unwrap_or(1);
+    let bias = bias(model, position, columns);
     let second = node.inputs[1].expect("`verify` demands both operands");
     let product = scale(model, subject(node)) * scale(model, second);
-    let products = vec![product; bias.len()];
-    set_bias(model, position, &bias, products);
+    bias.set(model, position, vec![product; columns]);
     Ok(())
 }
 
-/// A number for each channel, of a bias that may be a single one.
-fn repeated(bias: &Array, channels: usize) -> Vec<f32> {
-    let numbers = bias.reals();
-    (0..channels).map(|c| numbers[c % numbers.len()]).collect()
+/// A bias, one number a channel.
+enum Bias {
+    None,
+    Reals(Vec<f32>),
+    /// Integers that came with the model, with their scales.
+    Integers(Vec<i32>, Vec<f32>),
 }
 
-fn set_bias(model: &mut Model, position: usize, bias: &[f32], scales: Vec<f32>) {
-    let limit = LARGEST_BIAS;
-    let quantized = bias.iter().zip(&scales).map(|(b, scale)| {
-        let nearest = (f64::from(*b) / f64::from(*scale)).round_ties_even();
-        nearest.clamp(-limit, limit) as i32
-    });
-    let value = Array::i32([bias.len()], quantized.collect());
-    let params = QuantParams::symmetric_per_channel(IntType::I32, 0, scales);
-    replace(model, position, 2, params, value);
+/// Scales of a bias and of the products that it is added to are one but for the rounding of their computation.
+const SAME_SCALE: f32 = 1e-5;
+
+fn bias(model: &Model, position: usize, channels: usize) -> Bias {
+    let node = &model.nodes[position];
+    let (Some(array), Some(ty)) = (model.constant(node, 2), model.operand_type(node, 2)) else {
+        return Bias::None;
+    };
+    let Elem::Quantized(params) = &ty.elem else {
+        // A single number stands for every channel.
+        let numbers = array.reals();
+        return Bias::Reals((0..channels).map(|c| numbers[c % numbers.len()]).collect());
+    };
+    let integers = array.quantized();
+    match &params.map {
+        Granularity::PerTensor {
+            scale,
+            zero_point: 0,
+        } if params.int.bits == 32 => Bias::Integers(integers.to_vec(), vec![*scale; channels]),
+        Granularity::PerChannel {
+            scales,
+            zero_points,
+            ..
+        } if params.int.bits == 32 && zero_points.iter().all(|z| *z == 0) => {
+            Bias::Integers(integers.to_vec(), scales.clone())
+        }
+        _ => Bias::Reals(typing::reals(array, params)),
+    }
+}
+
+impl Bias {
+    fn reals(&self) -> Vec<f32> {
+        match self {
+            Bias::None => vec![],
+            Bias::Reals(reals) => reals.clone(),
+            Bias::Integers(integers, scales) => {
+                let pairs = integers.iter().zip(scales);
+                pairs.map(|(q, scale)| *q as f32 * scale).collect()
+            }
+        }
+    }
+
+    /// Makes the bias integers in the scale of the products: those that came with the model, if their scale is
+    /// that of the products, else the nearest.
+    fn set(&self, model: &mut Model, position: usize, products: Vec<f32>) {
+        let nearest = |real: &f32, product: &f32| {
+            let nearest = (f64::from(*real) / f64::from(*product)).round_ties_even();
+            nearest.clamp(-LARGEST_BIAS, LARGEST_BIAS) as i32
+        };
+        let same = |(scale, product): (&f32, &f32)| (scale - product).abs() <= SAME_SCALE * product;
+        let integers: Vec<i32> = match self {
+            Bias::None => return,
+            Bias::Integers(own, scales) if scales.iter().zip(&products).all(same) => own.clone(),
+            _ => {
+                let reals = self.reals();
+                reals
+                    .iter()
+                    .zip(&products)
+                    .map(|(b, p)| nearest(b, p))
+                    .collect()
+            }
+        };
+        let value = Array::i32([integers.len()], integers);
+        let params = QuantParams::symmetric_per_channel(IntType::I32, 0, products);
+        let params = QuantParams {
+            low: IntType::I32.min() as i32,
+            ..params
+        };
+        replace(model, position, 2, params, value);
+    }
 }
 
 fn scale(model: &Model, id: TensorId) -> f32 {

@@ -1,0 +1,112 @@
+//! How QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear are read.
+
+use super::{Dequantize, Quantize, Scales};
+use crate::ir::{Array, Clamp, Elem, IntType, TensorId};
+use crate::ops::constant::elem;
+use crate::ops::{
+    Binary, BinaryFunction, Function, Importer, Reduce, Reduction, SourceNode, Unary,
+};
+use crate::{Result, bail};
+
+pub(super) fn quantize(node: &SourceNode, importer: &mut Importer) -> Result<Vec<TensorId>> {
+    let (x, scale) = (node.input(0)?, node.input(1)?);
+    let int = match (node.optional(2), node.int("output_dtype", 0)?) {
+        (Some(zero_point), _) => integer_type(&importer.ty(zero_point).elem)?,
+        (None, 0) => IntType::U8,
+        (None, number) => integer_type(&elem(number)?)?,
+    };
+    let op = Quantize {
+        int,
+        scales: scales(node, importer, x, scale)?,
+    };
+    Ok(vec![
+        importer.push(op, &[Some(x), Some(scale), node.optional(2)])?,
+    ])
+}
+
+pub(super) fn dequantize(node: &SourceNode, importer: &mut Importer) -> Result<Vec<TensorId>> {
+    let (x, scale) = (node.input(0)?, node.input(1)?);
+    let op = Dequantize {
+        scales: scales(node, importer, x, scale)?,
+    };
+    Ok(vec![
+        importer.push(op, &[Some(x), Some(scale), node.optional(2)])?,
+    ])
+}
+
+/// The type that integers are stored in.
+pub(super) fn integer_type(elem: &Elem) -> Result<IntType> {
+    match elem {
+        Elem::Int(int) => Ok(*int),
+        _ => {
+            bail!("the zero point is not an integer"; hint: "the file breaks the ONNX specification")
+        }
+    }
+}
+
+/// Which elements of `x` share one of the scales.
+pub(super) fn scales(
+    node: &SourceNode,
+    importer: &Importer,
+    x: TensorId,
+    scale: TensorId,
+) -> Result<Scales> {
+    let (x, scale) = (importer.shape(x), importer.shape(scale));
+    let axis = || node.axis(node.int("axis", 1)?, x.len());
+    match (node.int("block_size", 0)?, scale) {
+        (1.., _) if x.is_empty() => bail!("a number has no blocks"),
+        (size @ 1.., _) => Ok(Scales::Blocks {
+            axis: axis()?,
+            size: size as usize,
+        }),
+        (_, []) => Ok(Scales::One),
+        // One scale for a vector of one, or for everything: old exporters write a shape of [1].
+        (_, [1]) => Ok(Scales::One),
+        _ => Ok(Scales::Axis(axis()?)),
+    }
+}
+
+/// Scale and zero point from the smallest and largest element, as the operator's page computes them.
+pub(super) fn dynamic_quantize(
+    node: &SourceNode,
+    importer: &mut Importer,
+) -> Result<Vec<TensorId>> {
+    let x = node.input(0)?;
+    let axes: Vec<usize> = (0..importer.shape(x).len()).collect();
+    let zero = importer.constant("zero", Array::f32([], vec![0.0]), Elem::Float);
+    let mut extreme = |reduction, function| -> Result<TensorId> {
+        let op = Reduce {
+            reduction,
+            axes: axes.clone(),
+            keep_axes: false,
+        };
+        let found = importer.apply(op, &[x])?;
+        importer.apply(binary(function), &[found, zero])
+    };
+    let largest = extreme(Reduction::Max, BinaryFunction::Max)?;
+    let smallest = extreme(Reduction::Min, BinaryFunction::Min)?;
+    let steps = importer.constant("steps", Array::f32([], vec![255.0]), Elem::Float);
+    let range = importer.apply(binary(BinaryFunction::Sub), &[largest, smallest])?;
+    let scale = importer.apply(binary(BinaryFunction::Div), &[range, steps])?;
+    // round(saturate(0 − min / scale)): the integers of −min, as a Quantize without zero point has them.
+    let negated = importer.apply(
+        Unary {
+            function: Function::Neg,
+        },
+        &[smallest],
+    )?;
+    let quantize = Quantize {
+        int: IntType::U8,
+        scales: Scales::One,
+    };
+    let zero_point = importer.apply(quantize.clone(), &[negated, scale])?;
+    let y = importer.apply(quantize, &[x, scale, zero_point])?;
+    Ok(vec![y, scale, zero_point])
+}
+
+pub(super) fn binary(function: BinaryFunction) -> Binary {
+    Binary {
+        function,
+        activation: Clamp::NONE,
+    }
+}

@@ -1,0 +1,146 @@
+use super::*;
+use crate::ir::{Granularity, IntType, verify};
+use crate::ops::{BinaryFunction, Pool, PoolKind};
+use crate::passes::testing::{Sketch, conv};
+use crate::passes::{Stage, quantize};
+use crate::{eval, integer, passes};
+
+/// Types everything; the operators that are left, in order.
+fn typed(model: &mut Model) -> Vec<&'static str> {
+    run(model).expect("the model is typed");
+    verify(model).expect("the typed model is sound");
+    model.nodes.iter().map(|n| n.op.name()).collect()
+}
+
+fn uniform(model: &Model, id: TensorId) -> (f32, i32) {
+    match &model[id].ty.elem {
+        Elem::Quantized(params) => params.uniform(),
+        other => panic!("{other:?} is not quantized"),
+    }
+}
+
+#[test]
+fn a_group_becomes_one_node_on_integers() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 1, 2, 2]);
+    let x8 = sketch.qdq("x8", x, (0.5, 3));
+    let w = sketch.integers("w", &[1, 1, 1, 1], IntType::U8, &[130]);
+    let w = sketch.dq("wr", w, (0.25, 128));
+    let sum = sketch.node("conv", conv(), &[x8, w]);
+    let relu = sketch.relu("relu", sum);
+    let y = sketch.qdq("y", relu, (2.0, 7));
+    let mut model = sketch.model(&[y]);
+    passes::run(&mut model, Stage::Float).unwrap();
+    assert!(quantize::is_quantized(&model).unwrap());
+    let reals = eval::run(
+        &model,
+        &[Array::f32([1, 1, 2, 2], vec![1.0, 8.0, -5.0, 60.0])],
+    )
+    .unwrap();
+    let float = model.clone();
+    assert_eq!(typed(&mut model), ["Conv"]);
+    assert_eq!(uniform(&model, model.inputs[0]), (0.5, 3));
+    assert_eq!(uniform(&model, model.outputs[0]), (2.0, 7));
+    assert_eq!(model[model.outputs[0]].name, "y");
+    let inputs = [Array::f32([1, 1, 2, 2], vec![1.0, 8.0, -5.0, 60.0])];
+    let integer = crate::pipeline::quantize(float, &Default::default()).unwrap();
+    let outputs = integer::run(&integer, &integer::quantize_inputs(&integer, &inputs)).unwrap();
+    assert_eq!(integer::dequantize_outputs(&integer, outputs), reals);
+}
+
+#[test]
+fn rounding_moves_ahead_of_what_chooses() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 4, 2, 2]);
+    let flat = sketch.reshape("flat", &[1, 16], x);
+    let x8 = sketch.q("x8", flat, (0.5, 3));
+    let back = sketch.node(
+        "back",
+        Reshape {
+            shape: vec![1, 4, 2, 2],
+        },
+        &[x8],
+    );
+    let reals = sketch.dq("reals", back, (0.5, 3));
+    let pool = Pool::whole(PoolKind::Max, [2, 2]);
+    let largest = sketch.node("pool", pool, &[reals]);
+    let y = sketch.q("y", largest, (0.5, 3));
+    let mut model = sketch.model(&[y]);
+    assert_eq!(typed(&mut model), ["Reshape", "Reshape", "MaxPool"]);
+    assert_eq!(uniform(&model, model.inputs[0]), (0.5, 3));
+}
+
+#[test]
+fn another_scale_is_a_table_and_contradicting_scales_keep_the_bits() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[2]);
+    let x8 = sketch.q("x8", x, (0.5, 3));
+    let told_otherwise = sketch.dq("reals", x8, (0.25, 0));
+    let y = sketch.q("y", told_otherwise, (1.0, 10));
+    let model = sketch.model(&[y]);
+    let integer = crate::pipeline::quantize(model, &Default::default()).unwrap();
+    let names: Vec<_> = integer.nodes.iter().map(|n| n.op.name()).collect();
+    assert_eq!(names, ["Reshape", "Requantize"]);
+    let outputs = integer::run(&integer, &[Array::i32([2], vec![0, 200])]).unwrap();
+    assert_eq!(outputs[0].quantized(), [10, 60]);
+}
+
+#[test]
+fn a_wide_constant_added_to_a_product_is_its_bias() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 2]);
+    let x8 = sketch.qdq("x8", x, (0.5, 3));
+    let w = sketch.integers("w", &[2, 3], IntType::I8, &[1, 2, 3, 4, 5, 6]);
+    let w = sketch.dq("wr", w, (0.25, 0));
+    let product = sketch.product("product", x8, w);
+    let b = sketch.integers("b", &[1, 3], IntType::I32, &[100, 200, 300]);
+    let b = sketch.dq("br", b, (0.125, 0));
+    let sum = sketch.binary("sum", BinaryFunction::Add, b, product);
+    let y = sketch.q("y", sum, (1.0, 0));
+    let model = sketch.model(&[y]);
+    let integer = crate::pipeline::quantize(model, &Default::default()).unwrap();
+    assert_eq!(integer.nodes.len(), 1);
+    assert_eq!(
+        integer.constant(&integer.nodes[0], 2).unwrap().quantized(),
+        [100, 200, 300]
+    );
+}
+
+#[test]
+fn what_nothing_quantizes_is_named() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[2]);
+    let x8 = sketch.qdq("x8", x, (0.5, 3));
+    let island = sketch.mul("island", x8, x8);
+    let other = sketch.add("other", island, x8);
+    let y = sketch.qdq("y", other, (1.0, 10));
+    let model = sketch.model(&[y]);
+    assert!(!quantize::is_quantized(&model).unwrap());
+    let error = crate::pipeline::quantize(model, &Default::default()).unwrap_err();
+    let message = "the range of tensor `island` is unknown";
+    assert_eq!(error.diagnostics.len(), 1);
+    assert_eq!(error.diagnostics[0].message, message);
+}
+
+#[test]
+fn a_negative_scale_of_weights_changes_their_sign() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 1]);
+    let x8 = sketch.qdq("x8", x, (1.0, 0));
+    let w = sketch.integers("w", &[1, 1], IntType::I8, &[5]);
+    let w = sketch.dq("wr", w, (-0.5, 0));
+    let product = sketch.product("product", x8, w);
+    let y = sketch.q("y", product, (1.0, 100));
+    let mut model = sketch.model(&[y]);
+    typed(&mut model);
+    let w = model.nodes[0].inputs[1].unwrap();
+    assert_eq!(model[w].value.as_ref().unwrap().quantized(), [-5]);
+    let Elem::Quantized(QuantParams { map, .. }) = &model[w].ty.elem else {
+        panic!("weights are quantized");
+    };
+    let expected = Granularity::PerTensor {
+        scale: 0.5,
+        zero_point: 0,
+    };
+    assert_eq!(*map, expected);
+}
