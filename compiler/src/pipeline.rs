@@ -8,12 +8,18 @@ use std::path::Path;
 
 use crate::backend::{self, Header};
 use crate::data::Sample;
-use crate::ir::{Array, Elem, Model, TensorId, verify};
+use crate::ir::{Array, Elem, Model, Range, TensorId, verify};
 use crate::kernel::{Program, identifier};
 use crate::passes::calibrate::{Calibration, Method, from_batch_norm};
 use crate::passes::{self, Stage, quantize};
 use crate::target::{Language, Target};
 use crate::{Result, bail, lower, onnx};
+
+/// Where noise lies when an input's range is not known.
+const UNIT: Range = Range {
+    min: -1.0,
+    max: 1.0,
+};
 
 /// Samples evaluated at a time: bounds memory, and keeps a few cores busy.
 const CHUNK: usize = 16;
@@ -64,13 +70,14 @@ pub fn is_quantized(model: &Model) -> Result<bool> {
     quantize::is_quantized(model)
 }
 
-/// Annotates ranges without samples, from what batch normalization knows about its outputs.
+/// Annotates ranges without samples, from the ranges of the inputs, which
+/// [`state_ranges`](crate::data::state_ranges) sets, and from
+/// what batch normalization knows about its outputs.
 pub fn calibrate_without_samples(model: &mut Model) -> Result<()> {
     if is_quantized(model)? {
         return Ok(());
     }
     from_batch_norm(model)
-        .map_err(|e| e.hint("pass samples that the network is made for, with --calibrate"))
 }
 
 /// Annotates ranges as seen on a few inputs of noise: enough where only sizes and time matter.
@@ -82,7 +89,8 @@ pub fn calibrate_on_noise(model: &mut Model) -> Result<()> {
     calibration.finish(model)
 }
 
-/// Inputs of uniform noise in `[-1, 1]`, always the same; integer inputs are zeros.
+/// Inputs of uniform noise over the input's range, `[-1, 1]` where it has none, always the same; integer inputs
+/// are zeros.
 pub fn noise(model: &Model, samples: usize) -> Vec<Vec<Array>> {
     // Marsaglia's xorshift: the quality is enough, and it needs no crate.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -96,7 +104,13 @@ pub fn noise(model: &Model, samples: usize) -> Vec<Vec<Array>> {
         let ty = &model[*id].ty;
         match ty.elem {
             Elem::Int(_) | Elem::Bool => Array::i64(ty.shape.clone(), vec![0; ty.len()]),
-            _ => Array::f32(ty.shape.clone(), (0..ty.len()).map(|_| next()).collect()),
+            _ => {
+                let range = model[*id].range.unwrap_or(UNIT);
+                let (middle, reach) =
+                    (0.5 * (range.min + range.max), 0.5 * (range.max - range.min));
+                let reals = (0..ty.len()).map(|_| middle + reach * next());
+                Array::f32(ty.shape.clone(), reals.collect())
+            }
         }
     };
     (0..samples)

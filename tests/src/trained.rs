@@ -94,6 +94,13 @@ fn described(folder: &Path, name: &str) -> Network {
     }
 }
 
+/// Where networks that are not part of the repository are looked for: `$QCC_MODELS`, or `shared/models`
+/// beside the repository.
+pub fn shared() -> PathBuf {
+    let beside = root().join("../../shared/models");
+    std::env::var_os("QCC_MODELS").map_or(beside, PathBuf::from)
+}
+
 /// The Python that has the packages of `requirements.txt`: `$QCC_PYTHON`, else what `setup.sh` made,
 /// else whatever is there.
 pub fn python() -> PathBuf {

@@ -9,6 +9,7 @@ use qcc_compiler::data::{self, Samples};
 use qcc_compiler::ir::{Array, Model, Type};
 use qcc_tests::command::{Run, model, qcc};
 use qcc_tests::file::{floats, model as file, node, value};
+use qcc_tests::trained::{shared, skipped};
 
 /// Arguments that compile the digits network for a target into a file of the folder.
 fn compile_digits(folder: &Path, target: &str, output: &str) -> Run {
@@ -280,4 +281,98 @@ fn run_writes_an_array_an_output() {
     let rows: Vec<_> = samples.map(|s| s.unwrap().inputs.remove(0)).collect();
     assert_eq!(rows[0].reals(), [0.0, 0.5, 1.0]);
     assert_eq!(rows[1].reals(), [2.0, 0.0, 4.0]);
+}
+
+#[test]
+fn a_stated_range_stands_for_samples_where_batch_norm_tells_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = vec![
+        node("Conv", &["x", "w"], &["c"]),
+        node("BatchNormalization", &["c", "g", "b", "m", "v"], &["n"]),
+        node("Relu", &["n"], &["y"]),
+    ];
+    let constants = vec![
+        floats("w", &[3, 2, 1, 1], &[1.0, -1.0, 0.5, 0.5, -2.0, 1.0]),
+        floats("g", &[3], &[0.5, 1.0, 0.25]),
+        floats("b", &[3], &[0.0, 1.5, -1.0]),
+        floats("m", &[3], &[0.0, 0.5, -0.5]),
+        floats("v", &[3], &[1.0; 3]),
+    ];
+    fs::write(
+        folder.path().join("net.onnx"),
+        file(nodes, constants).encode_to_vec(),
+    )
+    .unwrap();
+    let compile = |options: &[&str]| {
+        let arguments = [&["compile", "net.onnx", "-o", "net.c"], options].concat();
+        qcc(folder.path(), &arguments)
+    };
+    let run = compile(&[]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("the range of tensor `x` is unknown"));
+    // The shift and six deviations of the widest channel: 1.5 + 6 · 1.
+    let output = 7.5 / 255.0;
+    let cases: [(&[&str], f32, i32); 3] = [
+        (&["--input-range", "0..1"], 1.0 / 255.0, 0),
+        (&["--input-range", "x=-1..3"], 4.0 / 255.0, 64),
+        (&["--preset", "unit"], 1.0 / 255.0, 0),
+    ];
+    for (options, scale, zero_point) in cases {
+        let run = compile(options);
+        assert_eq!(run.code, 0, "{options:?}: {run:?}");
+        let header = text(folder.path(), "net.h");
+        let stated = |name: &str| {
+            let line = format!("#define NET_{name} ");
+            let value = header.split(&line).nth(1).and_then(|l| l.lines().next());
+            let value = value.unwrap_or_else(|| panic!("{name}: {header}"));
+            value.trim_end_matches('f').parse::<f32>().unwrap()
+        };
+        for (name, expected) in [("INPUT_SCALE", scale), ("OUTPUT_SCALE", output)] {
+            let error = (stated(name) / expected - 1.0).abs();
+            assert!(error < 1e-6, "{options:?}, {name}: {}", stated(name));
+        }
+        assert_eq!(stated("INPUT_ZERO_POINT"), zero_point as f32, "{options:?}");
+        assert_eq!(stated("OUTPUT_ZERO_POINT"), 0.0, "{options:?}");
+    }
+    for (options, message) in [
+        ("1..0", "the range `1..0` is empty"),
+        ("y=0..1", "a range is stated for `y`, which is no input"),
+    ] {
+        let run = compile(&["--input-range", options]);
+        assert_ne!(run.code, 0, "{options}");
+        assert!(run.stderr.contains(message), "{options}: {}", run.stderr);
+    }
+    let verify = [
+        "verify",
+        "net.onnx",
+        "--input-range",
+        "-1..3",
+        "--lang",
+        "c",
+    ];
+    let run = qcc(folder.path(), &verify);
+    assert_eq!(run.code, 0, "{run:?}");
+}
+
+#[test]
+fn a_network_with_batch_norm_keeps_its_accuracy_without_samples() {
+    let network = shared().join("resnet20_cifar_bn_ts11.onnx");
+    let images = shared().join("data/cifar10_exact.npz");
+    let (Some(network), Some(images)) = (network.to_str(), images.to_str()) else {
+        panic!("the folder of the networks has a name that is text");
+    };
+    if !Path::new(network).exists() || !Path::new(images).exists() {
+        return skipped("resnet20_cifar_bn_ts11 without samples: it is not there");
+    }
+    let samples = ["--preset", "imagenet", "--samples", "50"];
+    // Torchvision's darkest red to brightest blue, the same that the preset tells.
+    for range in [&["--input-range", "-2.12..2.64"][..], &[]] {
+        let arguments = [&["eval", network, "--data", images], &samples[..], range].concat();
+        let run = qcc(Path::new("."), &arguments);
+        assert_eq!(run.code, 0, "{run:?}");
+        let line = run.stdout.lines().find(|l| l.starts_with("agreement"));
+        let percent = line.and_then(|l| l.split_whitespace().nth(1));
+        let percent: f64 = percent.expect("a figure").parse().unwrap();
+        assert!(percent >= 94.0, "{range:?}: {}", run.stdout);
+    }
 }

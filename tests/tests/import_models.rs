@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use qcc_compiler::{eval, ir, onnx};
+use qcc_tests::trained;
 
 /// What importing a network gives.
 enum Expect {
@@ -170,8 +171,7 @@ fn zeros(shape: &[usize]) -> ir::Array {
 }
 
 fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models");
-    let folder = std::env::var_os("QCC_MODELS").map_or(beside, PathBuf::from);
+    let folder = trained::shared();
     folder.is_dir().then_some(folder)
 }
 

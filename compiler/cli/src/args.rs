@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qcc_compiler::data::{self, Channels, Layout, Preprocess, Preset, Resize};
+use qcc_compiler::data::{self, Channels, InputRange, Layout, Preprocess, Preset, Resize};
 use qcc_compiler::ir::IntType;
 use qcc_compiler::passes::calibrate::Method;
 use qcc_compiler::target::{self, Language, Target};
@@ -28,9 +28,16 @@ pub(crate) struct QuantizeArgs {
     /// Samples that the network is made for: .npz, .npy or a folder of images; may be repeated
     ///
     /// Some hundred are enough; labels are not needed.
-    /// Without samples the ranges come from batch normalization, where the network has enough of it.
+    /// Without samples the ranges come from batch normalization, where the network has enough of it, and from
+    /// --input-range.
     #[arg(long, value_name = "DATA")]
     pub(crate) calibrate: Vec<PathBuf>,
+    /// Where the reals of an input lie, of all inputs without a name: -1..1, image=0..255; may be repeated
+    ///
+    /// A preset for pixels (imagenet, tf, unit) tells it too.
+    /// With samples, what is stated goes before what they show.
+    #[arg(long, value_name = "[NAME=]MIN..MAX", allow_hyphen_values = true)]
+    pub(crate) input_range: Vec<InputRange>,
     /// How ranges are taken from samples
     #[arg(long, value_enum, default_value = "minmax")]
     calibration: CalibrationArg,
@@ -181,6 +188,9 @@ impl QuantizeArgs {
             let name = path.file_name().unwrap_or(path.as_os_str());
             text += &format!(" --calibrate {}", name.to_string_lossy());
         }
+        for range in &self.input_range {
+            text += &format!(" --input-range {range}");
+        }
         if let CalibrationArg::MovingAverage = self.calibration {
             text += " --calibration moving-average";
         }
@@ -224,6 +234,7 @@ impl DataArgs {
             resize: self.resize,
             channels: self.channels,
             stated,
+            stored: base.stored,
         };
         data::Options {
             preprocess,

@@ -20,7 +20,8 @@ Examples:
   qcc compile digits.onnx --calibrate digits.npz --target x86_64-avx2 -o digits.rs
   qcc compile digits.onnx --calibrate digits.npz --target generic -o digits.c     (and digits.h)
   qcc compile net.onnx --calibrate photos/ --preset imagenet --resize 256 -o net.c
-  qcc compile net.onnx --calibrate cifar.npz --scale 1/255 --mean 0.5 --std 0.5 -o - --lang rust")]
+  qcc compile net.onnx --calibrate cifar.npz --scale 1/255 --mean 0.5 --std 0.5 -o - --lang rust
+  qcc compile net.onnx --input-range 0..1 -o net.c    (no samples: batch normalization tells the other ranges)")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,

@@ -1,7 +1,7 @@
 //! The steps from a file to integer models, with progress bars.
 
 use indicatif::ProgressIterator;
-use qcc_compiler::data::Samples;
+use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::Model;
 use qcc_compiler::passes::quantize;
 use qcc_compiler::{Result, pipeline};
@@ -53,13 +53,20 @@ pub(crate) fn calibrate(
     data: &DataArgs,
     fallback: Fallback,
 ) -> Result<()> {
+    state_ranges(model, &quantize.input_range)?;
+    let options = data.options();
     if quantize.calibrate.is_empty() {
-        return match fallback {
-            Fallback::BatchNorm => pipeline::calibrate_without_samples(model),
-            Fallback::Noise => pipeline::calibrate_on_noise(model),
-        };
+        // What a range is stated for is the network that `compile` makes of it.
+        if fallback == Fallback::Noise && quantize.input_range.is_empty() {
+            return pipeline::calibrate_on_noise(model);
+        }
+        if let (Some(range), []) = (options.preprocess.range(), &quantize.input_range[..]) {
+            let input = None;
+            state_ranges(model, &[InputRange { input, range }])?;
+        }
+        return pipeline::calibrate_without_samples(model);
     }
-    let samples = Samples::open(&quantize.calibrate, model, &data.options())?;
+    let samples = Samples::open(&quantize.calibrate, model, &options)?;
     let bar = output::progress(samples.len(), "calibrating");
     pipeline::calibrate(model, samples.progress_with(bar), quantize.method())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use proc_macro2::Span;
-use qcc_compiler::data::{self, Preprocess, Preset};
+use qcc_compiler::data::{self, InputRange, Preprocess, Preset};
 use qcc_compiler::ir::IntType;
 use syn::parse::{Parse, ParseStream};
 use syn::{Ident, LitInt, LitStr, Token, bracketed, token};
@@ -15,6 +15,8 @@ pub(crate) struct Arguments {
     pub(crate) model: LitStr,
     /// Paths of samples as written.
     pub(crate) calibrate: Vec<LitStr>,
+    /// Where the reals of inputs lie.
+    pub(crate) input_range: Vec<InputRange>,
     /// The module's name.
     pub(crate) name: Option<Ident>,
     /// How samples become inputs.
@@ -25,7 +27,7 @@ pub(crate) struct Arguments {
     pub(crate) activations: IntType,
 }
 
-const KNOWN: &str = "calibrate, name, preset, scale, mean, std, layout, resize, channels, samples, batch \
+const KNOWN: &str = "calibrate, input_range, name, preset, scale, mean, std, layout, resize, channels, samples, batch \
                      and input_type";
 
 impl Parse for Arguments {
@@ -33,6 +35,7 @@ impl Parse for Arguments {
         let mut arguments = Arguments {
             model: input.parse()?,
             calibrate: vec![],
+            input_range: vec![],
             name: None,
             data: data::Options::default(),
             batch: 1,
@@ -63,12 +66,20 @@ impl Arguments {
     fn set(&mut self, name: &Ident, input: ParseStream) -> syn::Result<()> {
         let preprocess = &mut self.data.preprocess;
         match name.to_string().as_str() {
-            "calibrate" => self.calibrate = paths(input)?,
+            "calibrate" => self.calibrate = texts(input)?,
+            "input_range" => {
+                let range = |text: &LitStr| meaning(text, FromStr::from_str);
+                self.input_range = texts(input)?
+                    .iter()
+                    .map(range)
+                    .collect::<syn::Result<_>>()?;
+            }
             "name" => self.name = Some(input.parse()?),
             "preset" => {
                 let preset = Preprocess::from(parsed(input, Preset::from_str)?);
                 (preprocess.scale, preprocess.mean) = (preset.scale, preset.mean);
                 (preprocess.std, preprocess.stated) = (preset.std, true);
+                preprocess.stored = preset.stored;
             }
             "scale" => {
                 preprocess.scale = parsed(input, data::number)?;
@@ -97,15 +108,15 @@ impl Arguments {
     }
 }
 
-/// One path, or a list in brackets.
-fn paths(input: ParseStream) -> syn::Result<Vec<LitStr>> {
+/// One text, or a list in brackets.
+fn texts(input: ParseStream) -> syn::Result<Vec<LitStr>> {
     if !input.peek(token::Bracket) {
         return Ok(vec![input.parse()?]);
     }
     let list;
     bracketed!(list in input);
-    let paths = list.parse_terminated(<LitStr as Parse>::parse, Token![,])?;
-    Ok(paths.into_iter().collect())
+    let texts = list.parse_terminated(<LitStr as Parse>::parse, Token![,])?;
+    Ok(texts.into_iter().collect())
 }
 
 /// A text with a meaning; what is wrong with it is reported where it stands.
@@ -113,7 +124,10 @@ fn parsed<T>(
     input: ParseStream,
     parse: impl Fn(&str) -> qcc_compiler::Result<T>,
 ) -> syn::Result<T> {
-    let text: LitStr = input.parse()?;
+    meaning(&input.parse()?, parse)
+}
+
+fn meaning<T>(text: &LitStr, parse: impl Fn(&str) -> qcc_compiler::Result<T>) -> syn::Result<T> {
     parse(&text.value()).map_err(|e| error(text.span(), &e))
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Ident, Span, TokenStream};
 use qcc_compiler::backend::Header;
-use qcc_compiler::data::Samples;
+use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::{Elem, Model};
 use qcc_compiler::kernel::{Port, identifier};
 use qcc_compiler::passes::calibrate::Method;
@@ -52,8 +52,9 @@ fn integer_model(arguments: &Arguments, path: &Path, samples: &[PathBuf]) -> syn
         ..onnx::Options::default()
     };
     let mut model = pipeline::load(path, &options).map_err(at_model)?;
+    state_ranges(&mut model, &arguments.input_range).map_err(at_model)?;
     match arguments.calibrate.first() {
-        None => pipeline::calibrate_without_samples(&mut model).map_err(at_model)?,
+        None => without_samples(arguments, &mut model).map_err(at_model)?,
         Some(first) => Samples::open(samples, &model, &arguments.data)
             .and_then(|s| pipeline::calibrate(&mut model, s, Method::MinMax))
             .map_err(|e| error(first.span(), &e))?,
@@ -62,6 +63,18 @@ fn integer_model(arguments: &Arguments, path: &Path, samples: &[PathBuf]) -> syn
         activations: arguments.activations,
     };
     pipeline::quantize(model, &options).map_err(at_model)
+}
+
+/// Ranges from those of the inputs, stated or told by a preset for pixels, and from batch normalization.
+fn without_samples(arguments: &Arguments, model: &mut Model) -> qcc_compiler::Result<()> {
+    if let (Some(range), []) = (
+        arguments.data.preprocess.range(),
+        &arguments.input_range[..],
+    ) {
+        let input = None;
+        state_ranges(model, &[InputRange { input, range }])?;
+    }
+    pipeline::calibrate_without_samples(model)
 }
 
 /// Every machine with the condition that it is the best one for the crate's build.

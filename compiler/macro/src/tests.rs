@@ -45,6 +45,11 @@ fn errors_point_at_the_argument() {
             "no preset is called `photos`",
         ),
         (
+            r#""model.onnx", input_range = ["0..1", "a=1..0"]"#,
+            r#""a=1..0""#,
+            "the range `1..0` is empty; hint: write the smaller number first",
+        ),
+        (
             r#""model.onnx", samples = 10, samples = 20"#,
             "samples",
             "`samples` is given twice",

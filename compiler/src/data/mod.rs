@@ -10,6 +10,7 @@ mod fit;
 mod images;
 mod numpy;
 mod preprocess;
+mod range;
 mod source;
 mod write;
 
@@ -20,6 +21,7 @@ use crate::ir::{Array, Model};
 use crate::{Result, bail};
 
 pub use preprocess::{Channels, Layout, Preprocess, Preset, Resize, number, numbers};
+pub use range::{InputRange, state_ranges};
 pub use write::write_npz;
 
 /// How samples are found and prepared.

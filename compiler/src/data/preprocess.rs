@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::ir::Range;
 use crate::{Error, Result, bail};
 
 /// The arithmetic and geometry between stored samples and the model's input.
@@ -21,6 +22,8 @@ pub struct Preprocess {
     pub channels: Channels,
     /// Whether any of the arithmetic was asked for: images demand that it was.
     pub stated: bool,
+    /// Where stored numbers lie, if that is known.
+    pub stored: Option<Range>,
 }
 
 /// Order of the axes of an image.
@@ -74,6 +77,7 @@ impl Default for Preprocess {
             resize: None,
             channels: Channels::Rgb,
             stated: false,
+            stored: None,
         }
     }
 }
@@ -90,11 +94,17 @@ impl From<Preset> for Preprocess {
             Preset::Unit => (1.0 / 255.0, vec![0.0], vec![1.0]),
             Preset::Raw => (1.0, vec![0.0], vec![1.0]),
         };
+        let pixels = Range {
+            min: 0.0,
+            max: 255.0,
+        };
         Preprocess {
             scale,
             mean,
             std,
             stated: true,
+            // Numbers that stay as they are need not be pixels.
+            stored: (preset != Preset::Raw).then_some(pixels),
             ..Preprocess::default()
         }
     }
@@ -123,6 +133,20 @@ impl Preprocess {
             );
         }
         Ok(())
+    }
+
+    /// Where the inputs lie that stored numbers become, if it is known where those lie.
+    pub fn range(&self) -> Option<Range> {
+        let stored = self.stored?;
+        let mut limits = vec![];
+        for x in [stored.min, stored.max] {
+            let mut pixel = vec![x; self.distinct()];
+            let channels = pixel.len();
+            self.apply(&mut pixel, channels, 1);
+            limits.extend(pixel);
+        }
+        let limits = limits.into_iter().map(|x| Range { min: x, max: x });
+        limits.reduce(Range::union)
     }
 
     /// Applies to one sample, in place; neighbouring channels lie `inner` elements apart.
@@ -226,6 +250,21 @@ mod tests {
         for wrong in ["", "1/0", "x", "nan", "1/2/3"] {
             assert!(number(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn presets_tell_where_pixels_come_to_lie() {
+        let limits = |preset: Preset| {
+            let range = Preprocess::from(preset).range();
+            range.map(|r| (r.min, r.max))
+        };
+        assert_eq!(limits(Preset::Unit), Some((0.0, 1.0)));
+        assert_eq!(limits(Preset::Tf), Some((-1.0, 1.0)));
+        assert_eq!(limits(Preset::Raw), None);
+        // Torchvision's darkest red and brightest blue.
+        let (min, max) = limits(Preset::Imagenet).unwrap();
+        assert!((min + 0.485 / 0.229).abs() < 1e-6, "{min}");
+        assert!((max - (1.0 - 0.406) / 0.225).abs() < 1e-6, "{max}");
     }
 
     #[test]

@@ -111,14 +111,17 @@ impl Calibration {
         Ok(())
     }
 
-    /// Annotates the model with what was seen.
+    /// Annotates the model with what was seen; the range of an input that was stated beforehand stays.
     pub fn finish(self, model: &mut Model) -> Result<()> {
         if self.samples == 0 {
             bail!("no sample was given for calibration"; hint: "pass at least one; 100 are usual");
         }
-        for (tensor, range) in model.tensors.iter_mut().zip(self.ranges) {
-            if range.is_some() {
-                tensor.range = range;
+        let stated = |id: &TensorId| model[*id].range.is_some();
+        let stated: Vec<_> = model.inputs.iter().copied().filter(stated).collect();
+        for (i, range) in self.ranges.into_iter().enumerate() {
+            let id = TensorId(i as u32);
+            if range.is_some() && !stated.contains(&id) {
+                model[id].range = range;
             }
         }
         for (id, channels) in self.channels {
@@ -183,11 +186,15 @@ pub fn from_batch_norm(model: &mut Model) -> Result<()> {
     let results = model.nodes.iter().map(|node| node.output);
     let unknown = model.inputs.iter().copied().chain(results).filter(lacks);
     let problems = unknown.map(|id| {
+        let hint = match model.inputs.contains(&id) {
+            true => "state it with --input-range, or pass samples with --calibrate",
+            false => "BatchNorm statistics do not tell it; pass samples with --calibrate",
+        };
         Error::new(format!(
             "the range of tensor `{}` is unknown",
             model[id].name
         ))
-        .hint("BatchNorm statistics do not tell it; pass samples with --calibrate")
+        .hint(hint)
     });
     // What follows from an unknown range is unknown too: the first few are enough.
     Error::collect(problems.take(8).collect::<Vec<_>>())
@@ -227,6 +234,21 @@ mod tests {
             let seen = ids.map(|id| model[id].range.map(|r| (r.min, r.max)).unwrap());
             assert_eq!(seen, expected, "{method:?}");
         }
+    }
+
+    #[test]
+    fn a_stated_range_goes_before_what_samples_show() {
+        let (mut model, [x, y]) = model();
+        let stated = Range {
+            min: 0.0,
+            max: 255.0,
+        };
+        model[x].range = Some(stated);
+        let mut calibration = Calibration::new(&model, Method::MinMax);
+        calibration.observe(&model, &sample(3.0, 9.0)).unwrap();
+        calibration.finish(&mut model).unwrap();
+        assert_eq!(model[x].range, Some(stated));
+        assert_eq!(model[y].range, Some(Range { min: 3.0, max: 9.0 }));
     }
 
     #[test]
