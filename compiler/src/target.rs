@@ -58,6 +58,20 @@ pub struct Dot {
     /// (`dot_magnitude`).
     #[serde(default)]
     pub magnitudes: bool,
+    /// What Winograd's convolution costs beside this product; without it, it is not used.
+    pub winograd: Option<Winograd>,
+}
+
+/// Costs of Winograd's convolution, each in products of `dot`; a product of its own counts as one of those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Winograd {
+    /// Of transforming a filter of one input and one output channel.
+    pub filter: u64,
+    /// Of transforming a tile of one input channel.
+    pub tile: u64,
+    /// Of the results of a tile in one output channel.
+    pub results: u64,
 }
 
 /// `acc[lane] += Σ a[lane][tap] · w[lane][tap]`.

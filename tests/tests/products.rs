@@ -6,7 +6,7 @@ use qcc_compiler::integer;
 use qcc_compiler::ir::{
     Array, Clamp, Elem, Granularity, IntType, Model, Node, QuantParams, TensorId, Type,
 };
-use qcc_compiler::kernel::interp;
+use qcc_compiler::kernel::{Scalar, interp};
 use qcc_compiler::lower;
 use qcc_compiler::ops::{Conv, ConvTranspose, MatMul, Op, Pads};
 use qcc_compiler::target::{self, Target};
@@ -219,6 +219,37 @@ fn channels() -> impl Strategy<Value = (usize, usize, usize)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
+    /// Sizes for which some machines take Winograd's way.
+    #[test]
+    fn convolutions_of_neighbours(
+        images in 1usize..=2,
+        (height, width) in (2usize..=9, 2usize..=9),
+        pads in [0usize..=2, 0usize..=2, 0usize..=2, 0usize..=2],
+        (before, after) in (prop_oneof![Just(16usize), Just(32), 13usize..=50], 9usize..=50),
+        [extreme, bias, residual] in any::<[bool; 3]>(),
+        kind in 0u8..3,
+        seed in any::<u64>(),
+    ) {
+        let [top, left, bottom, right] = pads;
+        prop_assume!(height + top + bottom > 2 && width + left + right > 2);
+        let op = Conv {
+            strides: [1, 1],
+            pads: Pads { top, left, bottom, right },
+            dilations: [1, 1],
+            groups: 1,
+            activation: activation(kind),
+        };
+        let mut build = Build::new(seed, extreme);
+        build.input(&[images, before, height, width]);
+        build.weights(&[after, before, 3, 3], 0, after, bias);
+        if residual {
+            let types: Vec<_> = build.inputs.iter().map(|i| i.map(|i| &build.model[i].ty)).collect();
+            let shape = Op::from(op.clone()).infer(&types).expect("the case is valid").shape;
+            build.input(&shape);
+        }
+        check(&build.finish(op), seed)?;
+    }
+
     #[test]
     fn convolutions(
         images in 1usize..=2,
@@ -328,4 +359,56 @@ fn sign_matched_weights_against_the_largest_activations() {
         };
         check(&build.finish(op), 1).expect("bit for bit");
     }
+}
+
+/// A convolution of 3×3 taps, every weight `weight`.
+fn neighbours(channels: usize, extent: usize, weight: i32) -> Model {
+    let mut build = Build::new(1, true);
+    build.input(&[1, channels, extent, extent]);
+    build.weights(&[32, channels, 3, 3], 0, 32, false);
+    let w = build.inputs[1].expect("the weights");
+    let values = vec![weight; 32 * channels * 9];
+    build.model[w].value = Some(Array::i32([32, channels, 3, 3], values));
+    let [top, left, bottom, right] = [1; 4];
+    build.finish(Conv {
+        strides: [1, 1],
+        pads: Pads {
+            top,
+            left,
+            bottom,
+            right,
+        },
+        dilations: [1, 1],
+        groups: 1,
+        activation: Clamp::NONE,
+    })
+}
+
+/// Whether a machine computes the model's convolution by Winograd's way, which needs numbers of 16 bits.
+fn is_winograd(model: &Model, target: &str) -> bool {
+    let target = Target::load(target).expect("a machine of the list");
+    let program = lower::lower(model, &target, &lower::Options::default());
+    let kernels = program.expect("the model can be lowered").kernels;
+    let mut buffers = kernels.iter().flat_map(|kernel| &kernel.buffers);
+    buffers.any(|buffer| buffer.elem == Scalar::I16)
+}
+
+#[test]
+fn winograds_way_is_taken_where_it_pays_and_is_proven() {
+    for weight in [-127, 127] {
+        let model = neighbours(32, 7, weight);
+        assert!(is_winograd(&model, "x86_64-avx2"));
+        assert!(!is_winograd(&model, "generic"), "it was not asked for");
+        check(&model, 1).expect("bit for bit");
+    }
+    assert!(
+        !is_winograd(&neighbours(32, 2, 127), "x86_64-avx2"),
+        "filters cost more than they save"
+    );
+    let deep = i32::MAX as usize / (127 * 73 * 510) + 1;
+    assert!(
+        !is_winograd(&neighbours(deep, 7, 127), "x86_64-avx2"),
+        "numbers leave 32 bits"
+    );
+    assert!(is_winograd(&neighbours(deep, 7, 1), "x86_64-avx2"));
 }

@@ -16,7 +16,7 @@ use std::ops::Range;
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
-use crate::kernels::tile::{Segment, Tiling, tiling};
+use crate::kernels::tile::{Channels, Segment, Tiling, split, tiling};
 use crate::kernels::{Level, Requantize, Runs, View, Window};
 use crate::target::Target;
 
@@ -67,19 +67,6 @@ pub struct Names {
     pub bias: String,
     /// Multipliers of the sums, f32.
     pub scales: String,
-}
-
-/// Consecutive tiles of channels of one group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Channels {
-    /// First channel.
-    pub(crate) start: usize,
-    /// Vectors of a tile.
-    pub(crate) vectors: usize,
-    /// Channels of a tile that exist; the others are padding.
-    pub(crate) stored: usize,
-    /// Tiles.
-    pub(crate) count: usize,
 }
 
 /// How a product is laid out for a machine: what the kernel and the packing of its constants share.
@@ -178,28 +165,6 @@ impl Gemm {
             body,
         }
     }
-}
-
-/// Whole tiles of a segment of vectors, and the last tile alone where some of its lanes are padding.
-fn split(segment: &Segment, lanes: usize, channels: usize) -> Vec<Channels> {
-    let width = segment.size * lanes;
-    let start = segment.start * lanes;
-    let tile = |start, count, stored| Channels {
-        start,
-        vectors: segment.size,
-        stored,
-        count,
-    };
-    if start + segment.count * width <= channels {
-        return vec![tile(start, segment.count, width)];
-    }
-    let last = start + (segment.count - 1) * width;
-    let mut tiles = vec![
-        tile(start, segment.count - 1, width),
-        tile(last, 1, channels - last),
-    ];
-    tiles.retain(|t| t.count > 0);
-    tiles
 }
 
 struct Build<'a> {

@@ -19,6 +19,7 @@ mod tests;
 mod tile;
 mod view;
 mod window;
+pub(crate) mod winograd;
 
 pub use depthwise::Depthwise;
 pub use gemm::{Gemm, Names};
@@ -27,3 +28,4 @@ pub use products::Products;
 pub use requantize::{Requantize, Residual};
 pub use view::View;
 pub use window::{Level, Runs, Window};
+pub use winograd::Winograd;

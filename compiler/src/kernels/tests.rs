@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use crate::ir::{Elem, IntType, QuantParams, Type};
 use crate::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use crate::kernels::pack::{offset, pack};
-use crate::kernels::{Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window};
+use crate::kernels::{
+    Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, Winograd,
+};
 use crate::prove;
 use crate::target::{self, Target};
 
@@ -257,7 +259,57 @@ impl Filled {
         (conv.kernel(target), conv.pack(target, &self.product))
     }
 
+    /// The kernel, its constants with the tables of tiles, and the bytes of its scratch memory.
+    fn winograd(&self, target: &Target) -> (Kernel, Packed, Vec<Constant>, Vec<usize>) {
+        let mut conv = Winograd {
+            name: "winograd".into(),
+            comment: vec![],
+            input: self.input,
+            input_signed: self.case.input_signed,
+            output: self.output,
+            requantize: self.requantize.clone(),
+            constants: Self::names(),
+            tables: ["rows".into(), "columns".into()],
+        };
+        if self.case.size[0] == self.case.size[1] {
+            conv.tables[1] = "rows".into();
+        }
+        let mut tables: Vec<Constant> = vec![];
+        for (axis, name) in conv.tables.iter().enumerate() {
+            let Some(firsts) = conv.firsts(axis) else {
+                continue;
+            };
+            if tables.iter().all(|t| t.name != *name) {
+                tables.push(Constant {
+                    name: name.clone(),
+                    elem: Scalar::I32,
+                    bytes: firsts.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                });
+            }
+        }
+        let [u, v, m] = conv.scratch(target);
+        let packed = conv.pack(target, &self.product);
+        (
+            conv.kernel(target),
+            packed,
+            tables,
+            vec![2 * u, 2 * v, 4 * m],
+        )
+    }
+
     fn run(&self, target: &Target, kernel: Kernel, packed: Packed) -> Vec<u8> {
+        self.run_with(target, kernel, packed, vec![], &[])
+    }
+
+    /// Runs a kernel that has more constants, and scratch memory before its result.
+    fn run_with(
+        &self,
+        target: &Target,
+        kernel: Kernel,
+        packed: Packed,
+        tables: Vec<Constant>,
+        scratch: &[usize],
+    ) -> Vec<u8> {
         let port = |name: &str, len: usize, signed| Port {
             name: name.into(),
             ty: Type {
@@ -285,19 +337,26 @@ impl Filled {
             data.push(stored(&self.r));
             args.push(Slot::Input(1, 0));
         }
+        let mut arena_bytes = 0;
+        for bytes in scratch {
+            args.push(Slot::Arena(arena_bytes));
+            arena_bytes += bytes;
+        }
         args.push(Slot::Output(0, 0));
+        let mut constants = vec![
+            constant("weights", Scalar::I8, packed.weights),
+            constant("bias", Scalar::I32, packed.bias),
+            constant("scales", Scalar::F32, packed.scales),
+        ];
+        constants.extend(tables);
         let program = Program {
             name: "test".into(),
             inputs,
             outputs: vec![port("y", self.r.len(), self.case.signed)],
-            arena_bytes: 0,
+            arena_bytes,
             align: target.align,
             kernels: vec![kernel],
-            constants: vec![
-                constant("weights", Scalar::I8, packed.weights),
-                constant("bias", Scalar::I32, packed.bias),
-                constant("scales", Scalar::F32, packed.scales),
-            ],
+            constants,
             calls: vec![Call {
                 layer: "test".into(),
                 kernel: 0,
@@ -309,8 +368,42 @@ impl Filled {
     }
 }
 
+/// A case that Winograd's convolution takes: 3×3 neighbouring taps, results of 2×2 and more.
+fn neighbours() -> impl Strategy<Value = Case> {
+    let sizes = (
+        [2usize..=7, 2usize..=7],
+        prop_oneof![1usize..=40, Just(64)],
+        1usize..=75,
+    );
+    (case(false), sizes).prop_map(|(case, (size, before, after))| Case {
+        size,
+        window: Window {
+            extent: [3, 3],
+            ..Window::POINT
+        },
+        groups: 1,
+        channels: [before, after],
+        slack: true,
+        asymmetric: false,
+        ..case
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn winograds_convolution_is_exact_on_every_machine(case in neighbours()) {
+        let filled = fill(&case);
+        let expected = filled.expected();
+        prop_assert!(prove::winograd(&filled.product).is_some());
+        let targets = target::names().into_iter().map(|name| Target::load(name).unwrap());
+        for target in targets.filter(|target| target.has("splat_i16")) {
+            let (kernel, packed, tables, scratch) = filled.winograd(&target);
+            let found = filled.run_with(&target, kernel, packed, tables, &scratch);
+            prop_assert_eq!(&found, &expected, "{}", target.name);
+        }
+    }
 
     #[test]
     fn a_product_is_exact_on_every_machine(case in case(false)) {

@@ -22,6 +22,19 @@ pub(crate) struct Tiling {
     pub cols: Vec<Segment>,
 }
 
+/// Consecutive tiles of channels of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Channels {
+    /// First channel.
+    pub start: usize,
+    /// Vectors of a tile.
+    pub vectors: usize,
+    /// Channels of a tile that exist; the others are padding.
+    pub stored: usize,
+    /// Tiles.
+    pub count: usize,
+}
+
 /// The cheapest cut of `pixels` by `vectors` into tiles of at most `dot.rows · dot.cols` accumulators.
 ///
 /// A wide tile shares the preparation of an activation among its columns, a tall one each load of weights
@@ -60,6 +73,28 @@ pub(crate) fn cut(extent: usize, size: usize) -> Vec<Segment> {
         .collect()
 }
 
+/// Whole tiles of a segment of vectors, and the last tile alone where some of its lanes are padding.
+pub(crate) fn split(segment: &Segment, lanes: usize, channels: usize) -> Vec<Channels> {
+    let width = segment.size * lanes;
+    let start = segment.start * lanes;
+    let tile = |start, count, stored| Channels {
+        start,
+        vectors: segment.size,
+        stored,
+        count,
+    };
+    if start + segment.count * width <= channels {
+        return vec![tile(start, segment.count, width)];
+    }
+    let last = start + (segment.count - 1) * width;
+    let mut tiles = vec![
+        tile(start, segment.count - 1, width),
+        tile(last, 1, channels - last),
+    ];
+    tiles.retain(|t| t.count > 0);
+    tiles
+}
+
 /// Quarters of a vector operation for one step of `k` over all tiles: four a product, one and a half to
 /// prepare an activation, half a load of weights, two for the loop; each further shape costs code.
 fn cost(tiling: &Tiling) -> usize {
@@ -86,6 +121,7 @@ mod tests {
         offset_u8: -128,
         offset_i8: 0,
         magnitudes: false,
+        winograd: None,
     };
 
     fn covered(segments: &[Segment]) -> usize {

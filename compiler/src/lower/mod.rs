@@ -29,6 +29,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod transposed;
+mod winograd;
 
 use crate::integer;
 use crate::ir::{Model, Node};

@@ -7,7 +7,7 @@ use crate::kernels::magnitude;
 use crate::kernels::{
     Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, offset, pack,
 };
-use crate::lower::{Lowering, Place, layout};
+use crate::lower::{Lowering, Place, layout, winograd};
 use crate::ops::Pads;
 use crate::prove::{self, Bounds};
 
@@ -145,7 +145,7 @@ pub(super) fn emit(
     let ((from, input), (to, output)) = (windows.input, windows.output);
     let single = input.extent[3] == windows.groups && output.extent[3] == windows.groups;
     let (name, slack) = (cx.name("sums"), !cx.ends_exactly(x));
-    let mut args = vec![from];
+    let (mut args, mut scratch, mut wide) = (vec![from], vec![], None);
     let mut kernel = if single && windows.groups > 1 && windows.window.taps() > 0 {
         prove::sums(product, 0)?;
         let mut conv = Depthwise {
@@ -162,6 +162,20 @@ pub(super) fn emit(
         };
         let packed = conv.pack(cx.target, product);
         conv.constants = constants(cx, packed);
+        conv.kernel(cx.target)
+    } else if let Some((conv, largest)) = winograd::choose(
+        cx,
+        &name,
+        windows,
+        product,
+        &requantize,
+        (input_signed, slack),
+    ) {
+        let [filters, tiles, products] = conv.scratch(cx.target);
+        scratch.push(cx.scratch(Scalar::I16, filters));
+        scratch.push(cx.scratch(Scalar::I16, tiles));
+        scratch.push(cx.scratch(Scalar::I32, products));
+        wide = Some(largest);
         conv.kernel(cx.target)
     } else {
         prove::sums(product, offset(cx.target, input_signed))?;
@@ -191,7 +205,12 @@ pub(super) fn emit(
         gemm.kernel(cx.target)
     };
     kernel.comment = comment(cx, node, windows, product)?;
-    args.extend(added.into_iter().chain([to]));
+    if let Some(largest) = wide {
+        let text =
+            "Winograd F(2×2, 3×3), exact: numbers on the way to four times the sums stay within";
+        kernel.comment.push(format!("{text} ±{largest}."));
+    }
+    args.extend(added.into_iter().chain(scratch).chain([to]));
     cx.call(kernel, &args, macs);
     Ok(())
 }
@@ -226,7 +245,7 @@ fn with_magnitudes(cx: &mut Lowering, windows: &Windows, signed: bool) -> Option
     Some([shifted, magnitudes])
 }
 
-fn constants(cx: &mut Lowering, packed: Packed) -> Names {
+pub(super) fn constants(cx: &mut Lowering, packed: Packed) -> Names {
     Names {
         // A phase of a transposed convolution that no tap reaches has none.
         weights: match packed.weights.is_empty() {

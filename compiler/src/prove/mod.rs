@@ -1,7 +1,11 @@
 //! Bounds, computed from the constants, that license the arithmetic of kernels.
 
+mod winograd;
+
 use crate::kernels::Product;
 use crate::{Result, bail};
+
+pub use winograd::winograd;
 
 /// Largest magnitudes over all channels and all inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]

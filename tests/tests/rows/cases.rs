@@ -114,6 +114,9 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
     if target.dot.magnitudes {
         cases.extend(magnitudes(target));
     }
+    if target.has("splat_i16") {
+        cases.extend(sixteens(target));
+    }
     cases
 }
 
@@ -463,4 +466,41 @@ fn products(t: &Target) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// Numbers of 16 bits, seen through a product by weights.
+fn sixteens(t: &Target) -> Vec<Case> {
+    let taps = t.depthwise.taps;
+    let weights = |name: &str| Constant {
+        name: name.into(),
+        elem: Scalar::I8,
+        bytes: (0..t.lanes * taps).map(|i| (i * 37 % 255) as u8).collect(),
+    };
+    let values = Constant {
+        name: "sixteens".into(),
+        elem: Scalar::I16,
+        bytes: (0..t.lanes * taps + taps)
+            .flat_map(|i| ((i * 7919 % 65536) as u16).to_le_bytes())
+            .collect(),
+    };
+    let case = |name: &str, value: Expr| {
+        let w = format!("weights_{name}");
+        let weight = op("tap_weights", [at(&w, int(0))]);
+        let sum = op("dot_taps", [narrow(t, 0), value, weight]);
+        Case::new(name, vec![show(t, sum)]).with(weights(&w))
+    };
+    let [a, b] = [0, 1].map(|vector| op("widen_u8", [x(t, vector)]));
+    let second = at("sixteens", int(taps as i64));
+    let stored = op(
+        "store_i16",
+        [y(t, 0), op("sub_i16", [a.clone(), b.clone()])],
+    );
+    vec![
+        case("widen_u8", a.clone()),
+        case("load_i16", op("load_i16", [second.clone()])).with(values),
+        case("splat_i16", op("splat_i16", [second])),
+        case("add_i16", op("add_i16", [a.clone(), b.clone()])),
+        case("sub_i16", op("sub_i16", [a, b])),
+        Case::new("store_i16", vec![do_(stored)]),
+    ]
 }

@@ -93,6 +93,20 @@ fn memory_operation(name: &str) -> Option<Operation> {
         "tap_weights" => {
             |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.lanes * t.depthwise.taps)))
         }
+        "widen_u8" => |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), sixteens(t)))),
+        "load_i16" => |t, m, v| Value::Ints(halves(m.read(v[0].address(), 2 * sixteens(t)))),
+        "splat_i16" => |t, m, v| {
+            let taps = halves(m.read(v[0].address(), 2 * t.depthwise.taps));
+            Value::Ints(taps.repeat(t.lanes))
+        },
+        "store_i16" => |_, m, v| {
+            let bytes: Vec<_> = v[1]
+                .ints()
+                .iter()
+                .flat_map(|x| (*x as i16).to_le_bytes())
+                .collect();
+            store(m, v, &bytes)
+        },
         "read_u8" => |_, m, v| Value::Int(unsigned(m.read(v[0].address(), 1))[0].into()),
         "read_i8" => |_, m, v| Value::Int(signed(m.read(v[0].address(), 1))[0].into()),
         "read_i32" => |_, m, v| Value::Int((m.read_words(v[0].address(), 1)[0] as i32).into()),
@@ -112,6 +126,8 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "mul_i32" => |_, m, v| zip(m, v, i32::checked_mul),
         "max_i32" => |_, m, v| zip(m, v, |a, b| Some(a.max(b))),
         "min_i32" => |_, m, v| zip(m, v, |a, b| Some(a.min(b))),
+        "add_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a + b)),
+        "sub_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a - b)),
         "pack_u8" => |_, _, v| Value::Bytes(packed(v, 0, 255)),
         "pack_i8" => |_, _, v| Value::Bytes(packed(v, -128, 127)),
         "max_u8" => |_, _, v| bytes(v, |a, b| a.max(b)),
@@ -211,6 +227,23 @@ fn unsigned(bytes: &[u8]) -> Vec<i32> {
 
 fn signed(bytes: &[u8]) -> Vec<i32> {
     bytes.iter().map(|x| i32::from(*x as i8)).collect()
+}
+
+/// Numbers of 16 bits in a `vt`.
+fn sixteens(t: &Target) -> usize {
+    t.lanes * t.depthwise.taps
+}
+
+fn halves(bytes: &[u8]) -> Vec<i32> {
+    let (halves, _) = bytes.as_chunks::<2>();
+    halves
+        .iter()
+        .map(|x| i16::from_le_bytes(*x).into())
+        .collect()
+}
+
+fn i16_of(value: i32) -> Option<i32> {
+    i16::try_from(value).ok().map(i32::from)
 }
 
 fn plus(mut values: Vec<i32>, offset: i32) -> Vec<i32> {
@@ -322,7 +355,7 @@ fn defined(memory: &Memory, real: f64) {
 }
 
 fn overflow(memory: &Memory) -> ! {
-    panic!("{}: {} leaves i32", memory.kernel, memory.operation)
+    panic!("{}: {} leaves its range", memory.kernel, memory.operation)
 }
 
 fn number(value: i64) -> Value {

@@ -1,0 +1,61 @@
+//! Which convolutions are computed by Winograd's F(2×2, 3×3).
+
+use crate::kernel::Scalar;
+use crate::kernels::{Names, Product, Requantize, Winograd, winograd};
+use crate::lower::Lowering;
+use crate::lower::product::{Windows, constants};
+use crate::prove;
+
+/// The convolution, with its scratch memory still to be given, and the largest number that it meets; none where
+/// the window, the memory, the machine's costs or the proof speak against it.
+pub(super) fn choose(
+    cx: &mut Lowering,
+    name: &str,
+    windows: &Windows,
+    product: &Product,
+    requantize: &Requantize,
+    (input_signed, slack): (bool, bool),
+) -> Option<(Winograd, i64)> {
+    let ((_, input), (_, output)) = (windows.input, windows.output);
+    let vector = cx.target.lanes * cx.target.depthwise.taps;
+    let readable = slack || input.extent[3].is_multiple_of(vector);
+    let bytes = product.parts() == 1;
+    let taken = bytes && windows.groups == 1 && winograd::takes(&windows.window, &output);
+    if !taken || !readable || !pays(cx, windows) {
+        return None;
+    }
+    let largest = prove::winograd(product)?;
+    let mut conv = Winograd {
+        name: name.to_string(),
+        comment: vec![],
+        input,
+        input_signed,
+        output,
+        requantize: requantize.clone(),
+        constants: Names::default(),
+        tables: Default::default(),
+    };
+    let packed = conv.pack(cx.target, product);
+    conv.constants = constants(cx, packed);
+    for axis in 0..2 {
+        if let Some(firsts) = conv.firsts(axis) {
+            let bytes = firsts.iter().flat_map(|x| x.to_le_bytes()).collect();
+            conv.tables[axis] = cx.constant("tiles", Scalar::I32, bytes);
+        }
+    }
+    Some((conv, largest))
+}
+
+/// Whether the machine does less work this way.
+fn pays(cx: &Lowering, windows: &Windows) -> bool {
+    let Some(cost) = &cx.target.dot.winograd else {
+        return false;
+    };
+    let [images, height, width, outputs] = windows.output.1.extent.map(|x| x as u64);
+    let inputs = windows.input.1.extent[3] as u64;
+    let tiles = height.div_ceil(2) * width.div_ceil(2);
+    let pairs = inputs * outputs;
+    let transformed =
+        (16 * tiles + cost.filter) * pairs + tiles * (cost.tile * inputs + cost.results * outputs);
+    images * transformed < images * 9 * height * width * pairs
+}
