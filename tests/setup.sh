@@ -16,6 +16,7 @@ done
 
 missing=()
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+command -v g++ >/dev/null || missing+=(g++)
 command -v clang-19 >/dev/null || missing+=(clang-19)
 [ -e /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.asan-x86_64.a ] || missing+=(libclang-rt-19-dev)
 python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
