@@ -38,9 +38,9 @@ pub(crate) struct QuantizeArgs {
     /// With samples, what is stated goes before what they show.
     #[arg(long, value_name = "[NAME=]MIN..MAX", allow_hyphen_values = true)]
     pub(crate) input_range: Vec<InputRange>,
-    /// How ranges are taken from samples
-    #[arg(long, value_enum, default_value = "minmax")]
-    calibration: CalibrationArg,
+    /// How ranges follow from samples: minmax, moving-average, percentile, percentile=99.9, entropy or mse
+    #[arg(long, value_name = "METHOD", default_value = "minmax")]
+    calibration: Method,
     /// Integers of activations, inputs and outputs
     #[arg(long, value_enum, default_value = "u8")]
     input_type: IntArg,
@@ -99,14 +99,6 @@ pub(crate) struct TargetArgs {
     /// Take images with their channels last, as cameras and decoders store them
     #[arg(long)]
     channels_last: bool,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum CalibrationArg {
-    /// Smallest and largest value of all samples
-    Minmax,
-    /// Moving average of each sample's smallest and largest value
-    MovingAverage,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -191,8 +183,8 @@ impl QuantizeArgs {
         for range in &self.input_range {
             text += &format!(" --input-range {range}");
         }
-        if let CalibrationArg::MovingAverage = self.calibration {
-            text += " --calibration moving-average";
+        if self.calibration != Method::default() {
+            text += &format!(" --calibration {}", self.calibration);
         }
         if let IntArg::I8 = self.input_type {
             text += " --input-type i8";
@@ -202,11 +194,7 @@ impl QuantizeArgs {
 
     /// How ranges follow from samples.
     pub(crate) fn method(&self) -> Method {
-        match self.calibration {
-            CalibrationArg::Minmax => Method::MinMax,
-            // The whitepaper's smoothing (arXiv 1806.08342 §2.5) over some hundred samples.
-            CalibrationArg::MovingAverage => Method::MovingAverage { momentum: 0.99 },
-        }
+        self.calibration
     }
 
     /// Type of activations.

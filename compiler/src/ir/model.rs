@@ -42,9 +42,19 @@ pub struct Tensor {
     pub value: Option<Array>,
     /// Where the reals lie, once ranges are annotated.
     pub range: Option<Range>,
-    /// Where the reals of each channel lie, of a tensor between two sums of products that samples have been
-    /// seen of; else empty.
-    pub channel_ranges: Vec<Range>,
+    /// What samples showed of each channel, of a tensor that is multiplied with constant weights; else empty.
+    pub channels: Vec<Channel>,
+}
+
+/// What samples showed of the elements with one index along the axis of a tensor's channels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Channel {
+    /// Where they lie.
+    pub range: Range,
+    /// Their mean.
+    pub mean: f32,
+    /// The mean of their squares.
+    pub power: f32,
 }
 
 /// One operation.
@@ -82,6 +92,20 @@ impl std::ops::Index<TensorId> for Model {
 impl std::ops::IndexMut<TensorId> for Model {
     fn index_mut(&mut self, id: TensorId) -> &mut Tensor {
         &mut self.tensors[id.0 as usize]
+    }
+}
+
+impl Channel {
+    /// The channel with all its elements multiplied by a positive factor.
+    pub fn scaled(self, factor: f32) -> Channel {
+        Channel {
+            range: Range {
+                min: self.range.min * factor,
+                max: self.range.max * factor,
+            },
+            mean: self.mean * factor,
+            power: self.power * factor * factor,
+        }
     }
 }
 
@@ -125,7 +149,7 @@ impl Model {
             ty,
             value,
             range: None,
-            channel_ranges: vec![],
+            channels: vec![],
         });
         TensorId((self.tensors.len() - 1) as u32)
     }

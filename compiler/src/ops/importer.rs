@@ -82,7 +82,7 @@ impl Importer {
             ty,
             value,
             range: None,
-            channel_ranges: vec![],
+            channels: vec![],
         });
         TensorId((self.model.tensors.len() - 1) as u32)
     }

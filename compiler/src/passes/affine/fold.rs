@@ -129,7 +129,7 @@ type Ends = Box<dyn Fn(usize) -> (usize, usize)>;
 
 /// A node that sums products with constant weights.
 pub(in crate::passes) struct Sum {
-    weights: Array,
+    pub(in crate::passes) weights: Array,
     /// One for each output channel.
     pub(in crate::passes) bias: Vec<f64>,
     /// Input and output channel of a weight, by its flat index.
@@ -194,6 +194,11 @@ impl Sum {
     /// The axis of the channels of operand and result.
     pub(in crate::passes) fn channel_axis(&self, rank: usize) -> usize {
         if self.channels_last { rank - 1 } else { 1 }
+    }
+
+    /// Input and output channel of a weight, by its flat index.
+    pub(in crate::passes) fn ends(&self, weight: usize) -> (usize, usize) {
+        (self.ends)(weight)
     }
 
     /// Weights as shares of the largest of the same output channel, with their input channels; none where

@@ -2,8 +2,12 @@
 //! channel, biases in the scale of their sums (whitepaper arXiv 1806.08342 §3; gemmlowp).
 
 mod activations;
+mod correction;
 mod groups;
+mod rounding;
 mod weights;
+
+pub(super) use rounding::Rounded;
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,10 @@
 //! Weights, symmetric with one scale for each output channel, and biases in the scale of their sums.
 
+use super::correction::correction;
 use super::replace;
+use super::rounding::{Rounded, outputs};
 use crate::ir::{Array, Elem, Granularity, IntType, Model, QuantParams, TensorId};
-use crate::ops::Op;
-use crate::passes::rewrite::subject;
+use crate::passes::rewrite::{set_constant, subject};
 use crate::passes::typing;
 use crate::{Result, bail};
 
@@ -18,15 +19,15 @@ pub(super) fn quantize(model: &mut Model, position: usize) -> Result<()> {
     let Some(w) = model.constant(node, 1).cloned() else {
         bail!("{label} has no constant weights");
     };
-    let (axis, channels) = channels(&node.op, &w.shape);
-    let bias = bias(model, position, channels.count);
+    let (axis, outputs) = outputs(&node.op, &w.shape);
+    let bias = bias(model, position, outputs);
     let s_x = scale(model, subject(node));
-    let scales = match &model[node.inputs[1].expect("just read")].ty.elem {
+    let (scales, bias) = match &model[node.inputs[1].expect("just read")].ty.elem {
         Elem::Quantized(params) => {
-            let scales = own_scales(params, axis, channels.count);
-            scales.map_err(|e| e.at(&label))?
+            let scales = own_scales(params, axis, outputs);
+            (scales.map_err(|e| e.at(&label))?, bias)
         }
-        _ => of_reals(model, position, (&w, axis, &channels), &bias)?,
+        _ => of_reals(model, position, &w, bias)?,
     };
     let products: Vec<f32> = scales.iter().map(|s_w| s_x * s_w).collect();
     bias.set(model, position, products);
@@ -49,39 +50,38 @@ fn own_scales(params: &QuantParams, axis: usize, channels: usize) -> Result<Vec<
     }
 }
 
-/// Quantizes weights of reals, with room for the bias; returns their scales.
-fn of_reals(
-    model: &mut Model,
-    position: usize,
-    (w, axis, channels): (&Array, usize, &Channels),
-    bias: &Bias,
-) -> Result<Vec<f32>> {
+/// Quantizes weights of reals, with room for the bias; returns their scales, and the bias less what the
+/// rounding of the weights adds to the results' mean.
+fn of_reals(model: &mut Model, position: usize, w: &Array, bias: Bias) -> Result<(Vec<f32>, Bias)> {
     let node = &model.nodes[position];
     let label = node.label();
-    let s_x = scale(model, subject(node));
-    let bias = bias.reals();
-    let mut numbers = w.reals().iter().chain(&bias);
-    if !numbers.all(|x| x.is_finite()) {
+    let s_x = f64::from(scale(model, subject(node)));
+    let numbers = bias.reals();
+    if !w.reals().iter().chain(&numbers).all(|x| x.is_finite()) {
         return Err(crate::Error::new("weights or bias are not finite")
             .hint("the file is damaged, or the network was not trained to the end")
             .at(&label));
     }
-    let scales: Vec<f32> = largest(w, channels)
-        .iter()
-        .enumerate()
-        .map(|(c, largest)| {
-            let bias = bias.get(c).map_or(0.0, |b| f64::from(b.abs()));
-            channel_scale(f64::from(*largest), bias, f64::from(s_x))
-        })
-        .collect();
-    let quantized = w.reals().iter().enumerate().map(|(i, w)| {
-        let nearest = (w / scales[channels.of(i)]).round_ties_even();
-        nearest.clamp(-127.0, 127.0) as i32
-    });
-    let value = Array::i32(w.shape.clone(), quantized.collect());
-    let params = QuantParams::symmetric_per_channel(IntType::I8, axis, scales.clone());
+    let largest_bias = |c: usize| numbers.get(c).map_or(0.0, |b| f64::from(b.abs()));
+    let least = |c: usize| largest_bias(c) / (s_x * LARGEST_BIAS);
+    let rounded = Rounded::of(&node.op, w, least);
+    let bias = match correction(model, node, &rounded.reals) {
+        None => bias,
+        Some(gains) => {
+            let number = |c: usize| f64::from(numbers.get(c).copied().unwrap_or(0.0));
+            let corrected = gains.iter().enumerate();
+            let corrected = corrected.map(|(c, gain)| (number(c) + gain) as f32);
+            let corrected: Vec<f32> = corrected.collect();
+            let array = Array::f32([corrected.len()], corrected.clone());
+            set_constant(model, position, 2, array);
+            Bias::Reals(corrected)
+        }
+    };
+    let value = Array::i32(w.shape.clone(), rounded.integers);
+    let scales = rounded.scales;
+    let params = QuantParams::symmetric_per_channel(IntType::I8, rounded.axis, scales.clone());
     replace(model, position, 1, params, value);
-    Ok(scales)
+    Ok((scales, bias))
 }
 
 /// Quantizes the bias of a product of two activations.
@@ -182,87 +182,5 @@ fn scale(model: &Model, id: TensorId) -> f32 {
             ..
         }) => *scale,
         _ => unreachable!("activations are quantized first"),
-    }
-}
-
-/// The scale of a channel: the largest weight is 127, unless the bias would then leave its range. A channel
-/// of zeros takes the scale that its bias needs, or 1.
-fn channel_scale(largest: f64, bias: f64, s_x: f64) -> f32 {
-    let of_weights = largest / 127.0;
-    let of_bias = bias / (s_x * LARGEST_BIAS);
-    let scale = of_weights.max(of_bias) as f32;
-    if scale >= f32::MIN_POSITIVE * 1e6 {
-        scale
-    } else {
-        1.0
-    }
-}
-
-/// Which output channel a weight belongs to.
-struct Channels {
-    count: usize,
-    run: usize,
-    cycle: usize,
-    group: usize,
-}
-
-impl Channels {
-    fn of(&self, i: usize) -> usize {
-        i / self.group * self.cycle + i / self.run % self.cycle
-    }
-}
-
-/// The axis of the output channels, and how to find a weight's.
-fn channels(op: &Op, shape: &[usize]) -> (usize, Channels) {
-    let size: usize = shape.iter().product();
-    let of_axis = |axis: usize, groups: usize| Channels {
-        count: shape[axis] * groups,
-        run: shape[axis + 1..].iter().product(),
-        cycle: shape[axis],
-        group: (size / groups).max(1),
-    };
-    match op {
-        Op::ConvTranspose(op) => (1, of_axis(1, op.groups)),
-        Op::MatMul(_) => (shape.len() - 1, of_axis(shape.len() - 1, 1)),
-        _ => (0, of_axis(0, 1)),
-    }
-}
-
-fn largest(w: &Array, channels: &Channels) -> Vec<f32> {
-    let mut largest = vec![0.0f32; channels.count];
-    for (i, w) in w.reals().iter().enumerate() {
-        let slot = &mut largest[channels.of(i)];
-        *slot = slot.max(w.abs());
-    }
-    largest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_weight_is_127_unless_the_bias_needs_room() {
-        assert_eq!(channel_scale(254.0, 1.0, 1.0), 2.0);
-        let scale = channel_scale(1e-9, 1024.0, 0.5);
-        assert_eq!(1024.0 / (0.5 * f64::from(scale)), LARGEST_BIAS);
-        assert_eq!(channel_scale(0.0, 0.0, 0.5), 1.0);
-    }
-
-    #[test]
-    fn weights_of_grouped_transposed_convolutions_find_their_channel() {
-        let op = crate::ops::ConvTranspose {
-            strides: [1, 1],
-            pads: Default::default(),
-            dilations: [1, 1],
-            groups: 2,
-            output_padding: [0, 0],
-            activation: crate::ir::Clamp::NONE,
-        };
-        // [C, M/groups, kh, kw] = [4, 3, 1, 2]: channels 0 1 2 for inputs 0 and 1, 3 4 5 for inputs 2 and 3.
-        let (axis, channels) = channels(&op.into(), &[4, 3, 1, 2]);
-        let found: Vec<usize> = (0..24).step_by(2).map(|i| channels.of(i)).collect();
-        assert_eq!((axis, channels.count), (1, 6));
-        assert_eq!(found, [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]);
     }
 }

@@ -3,25 +3,21 @@
 //! Samples stream: only one range for each tensor is kept. Samples of one call are evaluated in parallel and
 //! merged in their order, so that the result does not depend on the number of threads.
 
+mod channels;
+mod histogram;
+mod method;
+
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::{equalise, intervals};
+pub use self::method::Method;
+
+use self::channels::Tally;
+use self::histogram::Histogram;
+use super::intervals;
 use crate::ir::{Array, Elem, Model, Range, TensorId};
 use crate::{Error, Result, bail, eval};
-
-/// How the ranges of several samples become one (whitepaper arXiv 1806.08342 §2.5).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Method {
-    /// The smallest range that holds every sample's.
-    MinMax,
-    /// `momentum · so far + (1 − momentum) · sample`, in the order of the samples: an outlier fades.
-    MovingAverage {
-        /// Share of what was seen before, in 0..1; 0.9 is usual.
-        momentum: f32,
-    },
-}
 
 /// Ranges seen so far.
 #[derive(Clone, Debug)]
@@ -29,23 +25,19 @@ pub struct Calibration {
     method: Method,
     /// Indexed as the model's tensors.
     ranges: Vec<Option<Range>>,
-    /// Ranges of channels, for the tensors that may be equalised.
-    channels: BTreeMap<TensorId, Channels>,
+    /// Of the tensors of reals, where the method counts.
+    histograms: BTreeMap<TensorId, Histogram>,
+    /// Axis and sums of the channels of each tensor that is multiplied with constant weights.
+    channels: BTreeMap<TensorId, (usize, Tally)>,
     samples: usize,
-}
-
-/// Ranges of the channels of a tensor.
-#[derive(Clone, Debug)]
-struct Channels {
-    axis: usize,
-    ranges: Vec<Range>,
 }
 
 /// What one sample shows.
 struct Seen {
     /// In the order of evaluation.
     ranges: Vec<(TensorId, Option<Range>)>,
-    channels: Vec<(TensorId, Vec<Range>)>,
+    histograms: Vec<(TensorId, Histogram)>,
+    channels: Vec<(TensorId, Tally)>,
 }
 
 impl Calibration {
@@ -54,12 +46,10 @@ impl Calibration {
         Calibration {
             method,
             ranges: vec![None; model.tensors.len()],
-            channels: equalise::candidates(model)
+            histograms: BTreeMap::new(),
+            channels: channels::axes(model)
                 .into_iter()
-                .map(|(id, axis)| {
-                    let ranges = vec![];
-                    (id, Channels { axis, ranges })
-                })
+                .map(|(id, axis)| (id, (axis, Tally::default())))
                 .collect(),
             samples: 0,
         }
@@ -94,19 +84,12 @@ impl Calibration {
             let slot = &mut self.ranges[id.0 as usize];
             *slot = Some(slot.map_or(range, |so_far| self.method.combine(so_far, range)));
         }
-        for (id, ranges) in seen.channels {
-            let method = self.method;
-            let so_far = &mut self
-                .channels
-                .get_mut(&id)
-                .expect("only these were seen")
-                .ranges;
-            if so_far.is_empty() {
-                *so_far = ranges;
-            } else {
-                let pairs = so_far.iter_mut().zip(ranges);
-                pairs.for_each(|(so_far, range)| *so_far = method.combine(*so_far, range));
-            }
+        for (id, histogram) in seen.histograms {
+            self.histograms.entry(id).or_default().merge(histogram);
+        }
+        for (id, tally) in seen.channels {
+            let (_, all) = self.channels.get_mut(&id).expect("only these were seen");
+            all.merge(tally);
         }
         Ok(())
     }
@@ -124,54 +107,38 @@ impl Calibration {
                 model[id].range = range;
             }
         }
-        for (id, channels) in self.channels {
-            model[id].channel_ranges = channels.ranges;
+        for (id, histogram) in &self.histograms {
+            // What enters and leaves the network is kept whole: its extremes carry the meaning.
+            let port = model.inputs.contains(id) || model.outputs.contains(id);
+            if !port && let Some(range) = self.method.range(histogram) {
+                model[*id].range = Some(range);
+            }
+        }
+        for (id, (_, tally)) in self.channels {
+            model[id].channels = tally.channels();
         }
         Ok(())
     }
 
     fn see(&self, model: &Model, inputs: &[Array]) -> Result<Seen> {
-        let (mut ranges, mut channels) = (vec![], vec![]);
+        let (mut ranges, mut histograms, mut channels) = (vec![], vec![], vec![]);
         eval::run_with(model, inputs, &mut |id, array| {
             if model[id].ty.elem == Elem::Float && !array.is_empty() {
                 ranges.push((id, intervals::of_array(array)));
-                if let Some(Channels { axis, .. }) = self.channels.get(&id) {
-                    channels.push((id, ranges_of_channels(array, *axis)));
+                if self.method.counts() {
+                    histograms.push((id, Histogram::of(array.reals())));
+                }
+                if let Some((axis, _)) = self.channels.get(&id) {
+                    channels.push((id, Tally::of(array, *axis)));
                 }
             }
         })?;
-        Ok(Seen { ranges, channels })
+        Ok(Seen {
+            ranges,
+            histograms,
+            channels,
+        })
     }
-}
-
-impl Method {
-    fn combine(self, so_far: Range, sample: Range) -> Range {
-        match self {
-            Method::MinMax => so_far.union(sample),
-            Method::MovingAverage { momentum } => Range {
-                min: momentum * so_far.min + (1.0 - momentum) * sample.min,
-                max: momentum * so_far.max + (1.0 - momentum) * sample.max,
-            },
-        }
-    }
-}
-
-/// The range of the elements with each index along an axis.
-fn ranges_of_channels(array: &Array, axis: usize) -> Vec<Range> {
-    let run: usize = array.shape[axis + 1..].iter().product();
-    let count = array.shape[axis];
-    let nothing = Range {
-        min: f32::INFINITY,
-        max: f32::NEG_INFINITY,
-    };
-    let mut ranges = vec![nothing; count];
-    for (i, elements) in array.reals().chunks_exact(run).enumerate() {
-        let range = &mut ranges[i % count];
-        for x in elements {
-            *range = range.union(Range { min: *x, max: *x });
-        }
-    }
-    ranges
 }
 
 /// Annotates ranges without samples, on a model that the float passes have been run on: they noted what
