@@ -201,8 +201,10 @@ fn constant(constant: &Constant, target: &Target) -> String {
     let aligned = if target.align > 8 { "ALIGNED " } else { "" };
     let reals = ty == "float";
     let value = literal::constant(constant.elem, &constant.bytes, reals, Language::C);
+    // A string begins on a line of its own.
+    let space = if value.starts_with('\n') { "" } else { " " };
     format!(
-        "static {aligned}const {ty} {}[] = {value};\n",
+        "static {aligned}const {ty} {}[] ={space}{value};",
         constant.name
     )
 }
