@@ -89,6 +89,9 @@ pub struct C {
     /// Command-line flags.
     #[serde(default)]
     pub flags: Vec<String>,
+    /// What gcc alone is told about optimization, in the file itself.
+    #[serde(default)]
+    pub gcc: Vec<String>,
     /// A macro that is defined when the flags are given.
     pub requires: Option<String>,
     /// Headers, each with the beginnings of the identifiers that need it.
@@ -221,6 +224,7 @@ impl Target {
         self.dot = file.dot.unwrap_or(self.dot);
         self.depthwise = file.depthwise.unwrap_or(self.depthwise);
         self.c.flags.extend(file.c.flags);
+        self.c.gcc.extend(file.c.gcc);
         self.c.requires = file.c.requires.or(self.c.requires);
         self.c.includes.extend(file.c.includes);
         self.rust.features.extend(file.rust.features);

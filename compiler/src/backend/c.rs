@@ -34,6 +34,7 @@ pub fn print(program: &Program, target: &Target, header: &Header) -> Source {
         includes => includes(target, &code).into_iter().map(str::to_string).collect::<Vec<_>>(),
         requires => target.c.requires.clone(),
         flags => target.c.flags.join(" "),
+        gcc => target.c.gcc.iter().map(|option| format!("{option:?}")).collect::<Vec<_>>().join(", "),
         long_strings => program.constants.iter().any(|c| c.bytes.len() > 4095),
         aligned => aligned && !program.constants.is_empty(),
         constants => constants.collect::<Vec<_>>(),
