@@ -64,6 +64,29 @@ fn compiling_twice_gives_the_same_bytes() {
 }
 
 #[test]
+fn ranges_stand_in_for_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let (digits, samples) = (model("digits.onnx"), model("digits.npz"));
+    let calibrate = ["--calibrate", &samples, "--calibration", "percentile=99.9"];
+    let ranges = ["--ranges", "ranges.json"];
+    let with = |command: &[&str], more: &[&str]| qcc(folder.path(), &[command, more].concat());
+    let run = with(&["calibrate", &digits, "-o", "ranges.json"], &calibrate);
+    assert_eq!(run.code, 0, "{run:?}");
+    let compile = ["compile", &digits, "-o", "digits.rs"];
+    let compiled = |more: &[&str]| {
+        let run = with(&compile, more);
+        assert_eq!(run.code, 0, "{run:?}");
+        text(folder.path(), "digits.rs")
+    };
+    assert_eq!(compiled(&ranges), compiled(&calibrate));
+    let other = with(&["compile", &model("restore.onnx"), "-o", "x.rs"], &ranges);
+    assert_eq!(other.code, 1);
+    assert!(other.stderr.contains("another network"), "{}", other.stderr);
+    let both = with(&compile, &[&ranges[..], &calibrate[..2]].concat());
+    assert_eq!(both.code, 2, "{both:?}");
+}
+
+#[test]
 fn stdout_gets_what_the_file_gets() {
     let folder = tempfile::tempdir().unwrap();
     compile_digits(folder.path(), "generic", "digits.rs");

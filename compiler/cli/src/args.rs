@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use qcc_compiler::data::{self, Channels, InputRange, Layout, Preprocess, Preset, Resize};
 use qcc_compiler::ir::IntType;
-use qcc_compiler::passes::calibrate::Method;
+use qcc_compiler::passes::calibrate::{Method, Ranges};
 use qcc_compiler::target::{self, Language, Target};
-use qcc_compiler::{Result, lower, onnx};
+use qcc_compiler::{Error, Result, lower, onnx};
 
 /// Which network, with all its dimensions fixed.
 #[derive(clap::Args)]
@@ -41,6 +41,9 @@ pub(crate) struct QuantizeArgs {
     /// How ranges follow from samples: minmax, moving-average, percentile, percentile=99.9, entropy or mse
     #[arg(long, value_name = "METHOD", default_value = "minmax")]
     calibration: Method,
+    /// What qcc calibrate has written, in the place of samples
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["calibrate", "input_range", "calibration"])]
+    pub(crate) ranges: Option<PathBuf>,
     /// Integers of activations, inputs and outputs
     #[arg(long, value_enum, default_value = "u8")]
     input_type: IntArg,
@@ -174,7 +177,19 @@ impl TargetArgs {
 
 impl QuantizeArgs {
     /// What shaped the integers, as on the command line; files without their folders.
-    pub(crate) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> Result<String> {
+        let mut text = self.describe_calibration()?;
+        if let IntArg::I8 = self.input_type {
+            text += " --input-type i8";
+        }
+        Ok(text)
+    }
+
+    /// What shaped the ranges; of a file of ranges what shaped those.
+    pub(crate) fn describe_calibration(&self) -> Result<String> {
+        if let Some(ranges) = self.ranges()? {
+            return Ok(ranges.calibration);
+        }
         let mut text = String::new();
         for path in &self.calibrate {
             let name = path.file_name().unwrap_or(path.as_os_str());
@@ -186,10 +201,17 @@ impl QuantizeArgs {
         if self.calibration != Method::default() {
             text += &format!(" --calibration {}", self.calibration);
         }
-        if let IntArg::I8 = self.input_type {
-            text += " --input-type i8";
-        }
-        text
+        Ok(text)
+    }
+
+    /// What the file of ranges holds, if one is given.
+    pub(crate) fn ranges(&self) -> Result<Option<Ranges>> {
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|e| Error::new(format!("cannot read {}: {e}", path.display())));
+            Ranges::read(&text?)
+        };
+        self.ranges.as_ref().map(read).transpose()
     }
 
     /// How ranges follow from samples.

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let target = args.target.load()?;
     let prepared = prepare::prepare(&args.model, &args.quantize, &args.data, Fallback::BatchNorm)?;
     let program = pipeline::lower(&prepared.integer, &target, &args.target.options(), &name)?;
-    let source = pipeline::print(&program, &target, language, &args.header());
+    let source = pipeline::print(&program, &target, language, &args.header()?);
     args.write(&source, &name)?;
     eprintln!("{name} on {}: {}", args.target.target, summary(&program));
     Ok(0)
@@ -114,14 +114,14 @@ impl Args {
     }
 
     /// The comment at the top of the file: no folder and no date, so the same input gives the same bytes.
-    fn header(&self) -> Header {
+    fn header(&self) -> Result<Header> {
         let file = self.model.model.file_name().unwrap_or_default();
-        Header {
+        Ok(Header {
             model: file.to_string_lossy().into_owned(),
-            options: self.target.describe() + &self.quantize.describe(),
+            options: self.target.describe() + &self.quantize.describe()?,
             version: env!("CARGO_PKG_VERSION").to_string(),
             trace: false,
-        }
+        })
     }
 
     fn write(&self, source: &Source, name: &str) -> Result<()> {

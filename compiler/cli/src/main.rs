@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod calibrate;
 mod compile;
 mod eval;
 mod inspect;
@@ -47,6 +48,8 @@ struct Cli {
 enum Command {
     /// Write a network as one Rust file, or one C file and its header
     Compile(compile::Args),
+    /// Write what samples show of a network to a file that stands in for them
+    Calibrate(calibrate::Args),
     /// Show what a network consists of and what it will cost
     Inspect(inspect::Args),
     /// Measure the accuracy of the float and of the integer network on labelled samples
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     report::set_up();
     let result = match Cli::parse().command {
         Command::Compile(args) => compile::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Run(args) => run::run(&args),

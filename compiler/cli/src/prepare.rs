@@ -53,6 +53,9 @@ pub(crate) fn calibrate(
     data: &DataArgs,
     fallback: Fallback,
 ) -> Result<()> {
+    if let Some(ranges) = quantize.ranges()? {
+        return ranges.annotate(model);
+    }
     state_ranges(model, &quantize.input_range)?;
     let options = data.options();
     if quantize.calibrate.is_empty() {

@@ -15,6 +15,8 @@ pub(crate) struct Arguments {
     pub(crate) model: LitStr,
     /// Paths of samples as written.
     pub(crate) calibrate: Vec<LitStr>,
+    /// Path of a file of ranges, in the place of samples.
+    pub(crate) ranges: Option<LitStr>,
     /// Where the reals of inputs lie.
     pub(crate) input_range: Vec<InputRange>,
     /// The module's name.
@@ -27,7 +29,7 @@ pub(crate) struct Arguments {
     pub(crate) activations: IntType,
 }
 
-const KNOWN: &str = "calibrate, input_range, name, preset, scale, mean, std, layout, resize, channels, samples, batch \
+const KNOWN: &str = "calibrate, ranges, input_range, name, preset, scale, mean, std, layout, resize, channels, samples, batch \
                      and input_type";
 
 impl Parse for Arguments {
@@ -35,6 +37,7 @@ impl Parse for Arguments {
         let mut arguments = Arguments {
             model: input.parse()?,
             calibrate: vec![],
+            ranges: None,
             input_range: vec![],
             name: None,
             data: data::Options::default(),
@@ -67,6 +70,7 @@ impl Arguments {
         let preprocess = &mut self.data.preprocess;
         match name.to_string().as_str() {
             "calibrate" => self.calibrate = texts(input)?,
+            "ranges" => self.ranges = Some(input.parse()?),
             "input_range" => {
                 let range = |text: &LitStr| meaning(text, FromStr::from_str);
                 self.input_range = texts(input)?

@@ -7,7 +7,7 @@ use qcc_compiler::backend::Header;
 use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::{Elem, Model};
 use qcc_compiler::kernel::{Port, identifier};
-use qcc_compiler::passes::calibrate::Method;
+use qcc_compiler::passes::calibrate::{Method, Ranges};
 use qcc_compiler::passes::quantize;
 use qcc_compiler::pipeline::{self, Source};
 use qcc_compiler::target::{self, Language, Target};
@@ -21,13 +21,15 @@ pub(crate) fn expand(arguments: &Arguments) -> syn::Result<TokenStream> {
     let path = resolve(&arguments.model)?;
     let samples = arguments.calibrate.iter().map(resolve);
     let samples: Vec<PathBuf> = samples.collect::<syn::Result<_>>()?;
-    let model = integer_model(arguments, &path, &samples)?;
+    let ranges = arguments.ranges.as_ref().map(resolve).transpose()?;
+    let model = integer_model(arguments, &path, &samples, ranges.as_deref())?;
     let name = module_name(arguments, &path)?;
     let docs = format!(
         "The network `{}`, as integer kernels made by qcc.",
         arguments.model.value()
     );
-    let watched = watched(&path, &samples);
+    let given: Vec<PathBuf> = samples.into_iter().chain(ranges).collect();
+    let watched = watched(&path, &given);
     let mut tokens = TokenStream::new();
     for (target, condition) in machines(arguments)? {
         let items = items(arguments, &model, &target, &path)?;
@@ -45,7 +47,12 @@ pub(crate) fn expand(arguments: &Arguments) -> syn::Result<TokenStream> {
 }
 
 /// Calibrated and quantized once, for all machines.
-fn integer_model(arguments: &Arguments, path: &Path, samples: &[PathBuf]) -> syn::Result<Model> {
+fn integer_model(
+    arguments: &Arguments,
+    path: &Path,
+    samples: &[PathBuf],
+    ranges: Option<&Path>,
+) -> syn::Result<Model> {
     let at_model = |e| error(arguments.model.span(), &e);
     let options = onnx::Options {
         batch: arguments.batch,
@@ -54,6 +61,7 @@ fn integer_model(arguments: &Arguments, path: &Path, samples: &[PathBuf]) -> syn
     let mut model = pipeline::load(path, &options).map_err(at_model)?;
     state_ranges(&mut model, &arguments.input_range).map_err(at_model)?;
     match arguments.calibrate.first() {
+        _ if ranges.is_some() => annotate(arguments, &mut model, ranges)?,
         None => without_samples(arguments, &mut model).map_err(at_model)?,
         Some(first) => Samples::open(samples, &model, &arguments.data)
             .and_then(|s| pipeline::calibrate(&mut model, s, Method::MinMax))
@@ -63,6 +71,22 @@ fn integer_model(arguments: &Arguments, path: &Path, samples: &[PathBuf]) -> syn
         activations: arguments.activations,
     };
     pipeline::quantize(model, &options).map_err(at_model)
+}
+
+/// Ranges from a file.
+fn annotate(arguments: &Arguments, model: &mut Model, ranges: Option<&Path>) -> syn::Result<()> {
+    let (Some(literal), Some(path)) = (&arguments.ranges, ranges) else {
+        return Ok(());
+    };
+    if let Some(samples) = arguments.calibrate.first() {
+        let message = "ranges take the place of samples; pass one of both";
+        return Err(syn::Error::new(samples.span(), message));
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| syn::Error::new(literal.span(), format!("the file cannot be read: {e}")))?;
+    Ranges::read(&text)
+        .and_then(|ranges| ranges.annotate(model))
+        .map_err(|e| error(literal.span(), &e))
 }
 
 /// Ranges from those of the inputs, stated or told by a preset for pixels, and from batch normalization.

@@ -34,6 +34,7 @@ use syn::parse_macro_input;
 /// | argument | meaning |
 /// |---|---|
 /// | `calibrate = "x.npz"` or `["a", "b"]` | samples: `.npz`, `.npy` or a folder of images; without, ranges come from batch normalization |
+/// | `ranges = "x.json"` | what `qcc calibrate` has written, in the place of samples |
 /// | `input_range = "0..1"` or `["a=-1..1", "b=0..255"]` | where the reals of inputs lie; without samples it must be told, by this or by a preset for pixels |
 /// | `name = Digits` | the module's name; the file's stem when left out |
 /// | `preset = "imagenet"` | named preprocessing of the samples: `imagenet`, `tf`, `unit`, `raw` |

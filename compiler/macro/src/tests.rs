@@ -32,7 +32,7 @@ fn errors_point_at_the_argument() {
         (
             r#""model.onnx", calibration = "samples.npz""#,
             "calibration",
-            "no argument is called `calibration`; there are calibrate, name",
+            "no argument is called `calibration`; there are calibrate, ranges, input_range",
         ),
         (
             r#""model.onnx", scale = "tiny""#,
@@ -53,6 +53,16 @@ fn errors_point_at_the_argument() {
             r#""model.onnx", samples = 10, samples = 20"#,
             "samples",
             "`samples` is given twice",
+        ),
+        (
+            r#""../../tests/models/digits.onnx", ranges = "Cargo.toml""#,
+            r#""Cargo.toml""#,
+            "the ranges cannot be read",
+        ),
+        (
+            r#""../../tests/models/digits.onnx", calibrate = "src", ranges = "Cargo.toml""#,
+            r#""src""#,
+            "ranges take the place of samples; pass one of both",
         ),
         (
             r#""model.onnx", batch = 0"#,

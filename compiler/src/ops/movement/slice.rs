@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(sliced(5, -2, 5, 1), [4.0, 5.0]);
         assert_eq!(sliced(5, -1, i64::MIN, -2), [5.0, 3.0, 1.0]);
         assert_eq!(sliced(5, 9, 0, -1), [5.0, 4.0, 3.0, 2.0]);
-        assert_eq!(sliced(5, 3, 1, 1), []);
+        assert_eq!(sliced(5, 3, 1, 1), [0.0f32; 0]);
         assert_eq!(sliced(5, 1, 5, i64::MAX), [2.0]);
         assert_eq!(sliced(5, -1, i64::MIN, i64::MIN), [5.0]);
     }

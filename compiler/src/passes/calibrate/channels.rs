@@ -81,7 +81,7 @@ impl Tally {
         let channel = |sums: &Sums| Channel {
             range: sums.range,
             mean: (sums.sum / count) as f32,
-            power: (sums.squares / count) as f32,
+            power: (sums.squares / count).min(f64::from(f32::MAX)) as f32,
         };
         self.channels.iter().map(channel).collect()
     }

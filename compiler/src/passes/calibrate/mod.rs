@@ -6,12 +6,14 @@
 mod channels;
 mod histogram;
 mod method;
+mod ranges;
 
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
 pub use self::method::Method;
+pub use self::ranges::Ranges;
 
 use self::channels::Tally;
 use self::histogram::Histogram;
