@@ -1,10 +1,10 @@
 //! Unary functions, binary arithmetic, PRelu.
 
 use super::Call;
-use super::arithmetic::{Table, requantize, scale_add_round, scale_round};
+use super::arithmetic::{Table, requantize, scale_round};
 use super::movement::broadcast;
 use crate::ir::{Array, QuantParams};
-use crate::ops::{Binary, BinaryFunction, Operator, Unary};
+use crate::ops::{Binary, Operator, Unary};
 
 /// `out.quantize(f(in.dequantize(x)))`.
 pub(super) fn unary(op: &Unary, call: &Call) -> Array {
@@ -21,38 +21,9 @@ pub(super) fn unary(op: &Unary, call: &Call) -> Array {
     call.result(table.map(call.array(0).quantized()))
 }
 
-/// Add and Sub: `scale_add_round(a − z_a, s_a/s_y, b − z_b, ±s_b/s_y)`;
-/// Mul: `scale_round((a − z_a)(b − z_b), (s_a·s_b)/s_y)`;
-/// the others are computed on reals: `out.quantize(clamp(f(a, b)))`.
+/// `out.quantize(clamp(f(a.dequantize(x), b.dequantize(y))))`, each step one f32 operation: QuantizeLinear of
+/// the operator on what DequantizeLinear gives.
 pub(super) fn binary(op: &Binary, call: &Call) -> Array {
-    let (a, b) = (call.array(0), call.array(1));
-    let (s_a, z_a) = call.params(0).uniform();
-    let (s_b, z_b) = call.params(1).uniform();
-    let (s_y, z_y) = call.out().uniform();
-    let combine: Box<dyn Fn(i32, i32) -> i32> = match op.function {
-        BinaryFunction::Add => {
-            Box::new(move |a, b| scale_add_round(a - z_a, s_a / s_y, b - z_b, s_b / s_y))
-        }
-        BinaryFunction::Sub => {
-            Box::new(move |a, b| scale_add_round(a - z_a, s_a / s_y, b - z_b, -(s_b / s_y)))
-        }
-        BinaryFunction::Mul => {
-            Box::new(move |a, b| scale_round((a - z_a) * (b - z_b), (s_a * s_b) / s_y))
-        }
-        _ => return on_reals(op, call),
-    };
-    let (low, high) = op.activation.quantized(call.out());
-    let (a_at, b_at) = (
-        broadcast(&a.shape, call.shape()),
-        broadcast(&b.shape, call.shape()),
-    );
-    let (a, b) = (a.quantized(), b.quantized());
-    let pairs = a_at.iter().zip(&b_at);
-    let value = |(i, j): (&usize, &usize)| (combine(a[*i], b[*j]) + z_y).clamp(low, high);
-    call.result(pairs.map(value).collect())
-}
-
-fn on_reals(op: &Binary, call: &Call) -> Array {
     let reals = |operand: usize| {
         let (array, params) = (call.array(operand), call.params(operand));
         let reals = array.quantized().iter().map(|q| params.dequantize(*q));

@@ -6,6 +6,7 @@ use crate::kernels::elementwise::{splat, subtract};
 use crate::lower::Lowering;
 use crate::ops::{Binary, BinaryFunction, Operator, Unary};
 use crate::{Result, bail};
+use qcc_runtime_support::{scale_add_round, scale_round};
 
 /// A function of one number: a table of its 256 values.
 pub(super) fn unary(cx: &mut Lowering, node: &Node, function: &Unary) -> Result<()> {
@@ -41,37 +42,28 @@ pub(super) fn look_up(cx: &mut Lowering, x: TensorId, y: TensorId, table: Vec<u8
     cx.call(kernel, &sources.places, 0);
 }
 
-/// Arithmetic of two tensors: by a formula, or a table of all pairs.
+/// Arithmetic of two tensors: by a formula that was compared with the operator's meaning on all 65,536 pairs of
+/// bytes, or by a table of them.
 pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Result<()> {
     let (a, b) = match node.inputs[..] {
         [Some(a), Some(b)] => (a, b),
         _ => bail!("an operand is missing"),
     };
     let y = node.output;
+    let images = images(cx, function, a, b, y);
+    let Some(formula) = Formula::find(cx, function, [a, b, y], &images) else {
+        return pairs(cx, images, a, b, y);
+    };
     let ((s_a, z_a), (s_b, z_b), (s_y, z_y)) = (cx.quant(a), cx.quant(b), cx.quant(y));
     let limits = cx.limits(y, function.activation.quantized(cx.params(y)));
-    let (ma, mut mb) = (s_a / s_y, s_b / s_y);
-    let (what, product) = match function.function {
-        BinaryFunction::Add => ("add", None),
-        BinaryFunction::Sub => {
-            mb = -mb;
-            ("sub", None)
-        }
-        BinaryFunction::Mul => ("mul", Some((s_a * s_b) / s_y)),
-        _ => return pairs(cx, node, function, a, b),
-    };
-    let (a_reach, b_reach) = (reach(cx.params(a)), reach(cx.params(b)));
-    match product {
-        Some(m) => prove_fits(a_reach * b_reach * f64::from(m))?,
-        None => prove_fits(a_reach * f64::from(ma) + b_reach * f64::from(mb.abs()))?,
-    }
+    let what = function.function.name().to_lowercase();
     let sources = cx.sources(&[a, b], y);
-    let name = cx.name(what);
+    let name = cx.name(&what);
     let mut kernel = sources.space.arithmetic(&name, &limits, &|v| {
         let (a, b) = (subtract(v[0].clone(), z_a), subtract(v[1].clone(), z_b));
-        match product {
-            Some(m) => op("scale_round", [op("mul_i32", [a, b]), splat(m)]),
-            None => op("scale_add_round", [a, splat(ma), b, splat(mb)]),
+        match formula {
+            Formula::Product(m) => op("scale_round", [op("mul_i32", [a, b]), splat(m)]),
+            Formula::Sum(ma, mb) => op("scale_add_round", [a, splat(ma), b, splat(mb)]),
         }
     });
     kernel.comment = vec![format!(
@@ -81,6 +73,87 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Resul
     )];
     cx.call(kernel, &sources.places, 0);
     Ok(())
+}
+
+/// Arithmetic on differences from zero points that rounds once.
+#[derive(Clone, Copy, Debug)]
+enum Formula {
+    /// `round(a·ma + b·mb)`
+    Sum(f32, f32),
+    /// `round(a·b·m)`
+    Product(f32),
+}
+
+/// How many f32 numbers up and down a factor may be from the quotient of scales.
+const NEARBY: i32 = 3;
+
+impl Formula {
+    /// The formula of Add, Sub or Mul that gives the results `images` of all pairs of bytes, if there is one.
+    fn find(
+        cx: &Lowering,
+        function: &Binary,
+        [a, b, y]: [TensorId; 3],
+        images: &[i32],
+    ) -> Option<Formula> {
+        let ((s_a, _), (s_b, _), (s_y, z_y)) = (cx.quant(a), cx.quant(b), cx.quant(y));
+        let (a_reach, b_reach) = (reach(cx.params(a)), reach(cx.params(b)));
+        let (ma, mb) = (s_a / s_y, s_b / s_y);
+        let (candidates, bound): (Vec<Formula>, f64) = match function.function {
+            BinaryFunction::Add | BinaryFunction::Sub => {
+                let mb = if function.function == BinaryFunction::Sub {
+                    -mb
+                } else {
+                    mb
+                };
+                let sums = steps().flat_map(|i| steps().map(move |j| (i, j)));
+                let sum = |(i, j)| Formula::Sum(nearby(ma, i), nearby(mb, j));
+                let bound = a_reach * f64::from(ma) + b_reach * f64::from(mb.abs());
+                (sums.map(sum).collect(), bound)
+            }
+            BinaryFunction::Mul => {
+                let m = (s_a * s_b) / s_y;
+                let products = steps().map(|i| Formula::Product(nearby(m, i)));
+                (products.collect(), a_reach * b_reach * f64::from(m))
+            }
+            _ => return None,
+        };
+        prove_fits(bound).ok()?;
+        let (low, high) = function.activation.quantized(cx.params(y));
+        let differences = |id: TensorId| {
+            let (_, zero) = cx.quant(id);
+            integers(cx.params(id))
+                .map(|q| q - zero)
+                .collect::<Vec<i32>>()
+        };
+        let (a, b) = (differences(a), differences(b));
+        let equal = |formula: &Formula| {
+            let mut images = images.iter();
+            a.iter().all(|a| {
+                b.iter().all(|b| {
+                    let y = (formula.apply(*a, *b) + z_y).clamp(low, high);
+                    images.next() == Some(&y)
+                })
+            })
+        };
+        candidates.into_iter().find(equal)
+    }
+
+    fn apply(self, a: i32, b: i32) -> i32 {
+        match self {
+            Formula::Sum(ma, mb) => scale_add_round(a, ma, b, mb),
+            Formula::Product(m) => scale_round(a * b, m),
+        }
+    }
+}
+
+/// 0, 1, −1, 2, −2, ..
+fn steps() -> impl Iterator<Item = i32> {
+    (0..=2 * NEARBY).map(|i| if i % 2 == 0 { -i / 2 } else { (i + 1) / 2 })
+}
+
+/// The f32 so many numbers further from zero.
+fn nearby(x: f32, steps: i32) -> f32 {
+    f32::from_bits(x.to_bits().wrapping_add_signed(steps))
 }
 
 /// The largest distance of an integer from the zero point.
@@ -101,30 +174,25 @@ pub(super) fn prove_fits(bound: f64) -> Result<()> {
     Ok(())
 }
 
-/// Division, power, minimum and maximum: all 65,536 pairs of bytes.
-fn pairs(
-    cx: &mut Lowering,
-    node: &Node,
-    function: &Binary,
-    a: TensorId,
-    b: TensorId,
-) -> Result<()> {
-    let (from_a, from_b, to) = (cx.params(a), cx.params(b), cx.params(node.output));
+/// What an operator makes of each of the 65,536 pairs of bytes.
+fn images(cx: &Lowering, function: &Binary, a: TensorId, b: TensorId, y: TensorId) -> Vec<i32> {
+    let (from_a, from_b, to) = (cx.params(a), cx.params(b), cx.params(y));
     let rows = integers(from_a).flat_map(|q| std::iter::repeat_n(from_a.dequantize(q), 256));
     let columns = integers(from_b).map(|q| from_b.dequantize(q));
     let columns: Vec<f32> = columns.collect::<Vec<_>>().repeat(256);
     let rows = Array::f32([65536], rows.collect::<Vec<_>>());
     let images = function.eval(&[Some(&rows), Some(&Array::f32([65536], columns))]);
-    let table = images.reals().iter().map(|y| to.quantize(*y) as u8);
-    let table = table.collect();
+    images.reals().iter().map(|y| to.quantize(*y)).collect()
+}
+
+/// A table of all pairs of bytes.
+fn pairs(cx: &mut Lowering, images: Vec<i32>, a: TensorId, b: TensorId, y: TensorId) -> Result<()> {
+    let table = images.into_iter().map(|y| y as u8).collect();
     let table = cx.constant("table", Scalar::U8, table);
-    let sources = cx.sources(&[a, b], node.output);
+    let sources = cx.sources(&[a, b], y);
     let name = cx.name("pairs");
     let mut kernel = sources.space.pairs(&name, &table);
-    kernel.comment = vec![format!(
-        "{:?}: a table of 65,536 bytes.",
-        cx.shape(node.output)
-    )];
+    kernel.comment = vec![format!("{:?}: a table of 65,536 bytes.", cx.shape(y))];
     cx.call(kernel, &sources.places, 0);
     Ok(())
 }
