@@ -65,19 +65,19 @@ pub fn calibrate(
     calibration.finish(model)
 }
 
-/// Whether a model came quantized as a whole, so that it needs no calibration.
-pub fn is_quantized(model: &Model) -> Result<bool> {
-    quantize::is_quantized(model)
-}
-
 /// Annotates ranges without samples, from the ranges of the inputs, which
-/// [`state_ranges`](crate::data::state_ranges) sets, and from
-/// what batch normalization knows about its outputs.
+/// [`state_ranges`](crate::data::state_ranges) sets, and from what batch normalization knows about its outputs. A
+/// model that came quantized as a whole needs none.
 pub fn calibrate_without_samples(model: &mut Model) -> Result<()> {
-    if is_quantized(model)? {
+    let imported = quantize::Imported::of(model)?;
+    if imported.is_whole() {
         return Ok(());
     }
-    from_batch_norm(model)
+    let found = from_batch_norm(model);
+    if found.is_err() && imported.quantized > 0 {
+        return imported.refuse();
+    }
+    found
 }
 
 /// Annotates ranges as seen on a few inputs of noise: enough where only sizes and time matter.

@@ -6,8 +6,9 @@ Evaluates the quantized networks of tasks.py whose name contains one of the word
 NAME.network and NAME-test.npz as samples.py does, and what the network answers as NAME-expected.f32.
 
 Sums of products are exact (64-bit integers), and rounded as the page of QLinearConv says: from Q(op(DQ, DQ)) too,
-`saturate(round(f32(sum) * ((s_x * s_w) / s_y)) + z_y)`. A mean is the exact sum of its integers, then f32 steps:
-`f32(sum) * s_x / count`, which Q divides by s_y. Everything else is f32, one operation after the other.
+`saturate(round(f32(sum) * ((s_x * s_w) / s_y)) + z_y)`. A mean, whose page leaves the order of its sum open, is an
+exact sum as well: `saturate(round(f32(sum) * ((s_x / s_y) / count)) + z_y)`.
+Everything else is f32, one operation after the other.
 An int32 bias is in units of the products. Functions of one number and Softmax are computed in f64 and rounded to f32.
 """
 
@@ -36,6 +37,15 @@ class Real:
 
 
 @dataclass
+class Mean:
+    """Exact sums of integers in units of `scale / count`."""
+
+    q: np.ndarray
+    scale: np.ndarray
+    count: np.ndarray
+
+
+@dataclass
 class Sum:
     """Exact sums of products in units of `scale`, and what they saturate to."""
 
@@ -58,8 +68,8 @@ def plain(x):
     """f32, whatever stands behind it."""
     if isinstance(x, Real):
         return x.value
-    if isinstance(x, Sum):
-        raise ValueError("a sum of products that is not quantized")
+    if isinstance(x, (Sum, Mean)):
+        raise ValueError("a sum that is not quantized")
     return x
 
 
@@ -80,6 +90,8 @@ def quantize(x, scale, zero_point):
         y = saturate(x.q.astype(F) * m, z, dtype)
         low, high = saturate(x.low / scale, z, dtype), saturate(x.high / scale, z, dtype)
         return np.clip(y, low, high)
+    if isinstance(x, Mean):
+        return saturate(x.q.astype(F) * ((x.scale / scale) / x.count.astype(F)), z, dtype)
     return saturate(plain(x) / scale, z, dtype)
 
 
@@ -172,7 +184,9 @@ def average_pool(x, kernel_shape, count_include_pad=0, **attributes):
         windows(ones, *image(attributes, kernel_shape), 0),
     ):
         total, count = total + view, count + one
-    return total.astype(F) * x.scale / count.astype(F)
+    # Windows without padding count alike.
+    count = np.ravel(count)[0] if np.ptp(count) == 0 else count
+    return Mean(total, x.scale, count)
 
 
 def max_pool(x, kernel_shape, **attributes):
@@ -197,7 +211,7 @@ def moved(f):
     """An operator that moves elements, of whatever kind."""
 
     def move(x, *operands, **attributes):
-        if isinstance(x, (Real, Sum)):
+        if isinstance(x, (Real, Sum, Mean)):
             return replace(x, q=f(x.q, *operands, **attributes))
         return f(x, *operands, **attributes)
 

@@ -55,10 +55,21 @@ pub fn own() -> Vec<Network> {
 /// `$QCC_MODELS`, or in `shared/models` beside the repository.
 /// `$QCC_NETWORKS` names some of them, separated by spaces. An error says why there are no samples.
 pub fn found() -> Result<Vec<Network>, String> {
-    let folder = root().join("../target/compare/samples");
+    listed("samples.py", "samples")
+}
+
+/// The networks quantized elsewhere that `compare/onnx_meaning.py` finds, with the answers that ONNX's operators
+/// give; they are chosen as in [`found`].
+pub fn quantized_elsewhere() -> Result<Vec<Network>, String> {
+    listed("onnx_meaning.py", "quantized")
+}
+
+/// What a script of `compare` lists, and describes in a folder.
+fn listed(script: &str, folder: &str) -> Result<Vec<Network>, String> {
+    let folder = root().join("../target/compare").join(folder);
     let words = std::env::var("QCC_NETWORKS").unwrap_or_default();
     let output = Command::new(python())
-        .arg(root().join("compare/samples.py"))
+        .arg(root().join("compare").join(script))
         .arg(&folder)
         .args(words.split_whitespace())
         .output()

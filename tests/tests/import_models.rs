@@ -82,11 +82,7 @@ const CASES: &[Case] = &[
         &[("x.2", 64), ("x.3", 96)],
         Outputs(&[&[64, 96]]),
     ),
-    (
-        "qonnx_jettag",
-        &[],
-        Refused(&[("finn.custom_op.general::Quant", 11)]),
-    ),
+    ("qonnx_jettag", &[], Outputs(&[&[1, 5]])),
     ("qonnx_jettag_fakequant", &[], Outputs(&[&[1, 5]])),
     ("resnet20_cifar_bn_ts11", &[], Outputs(&[&[1, 10]])),
     ("resnet20_dyn18_ext", &[], Outputs(&[&[1, 10]])),

@@ -266,6 +266,46 @@ fn check_known(network: &Network) {
 }
 
 #[test]
+fn networks_quantized_elsewhere_mean_what_their_operators_say_and_are_emitted_exactly() {
+    let found = match trained::quantized_elsewhere() {
+        Ok(found) => found,
+        Err(why) => return skipped(&format!("networks quantized elsewhere: {why}")),
+    };
+    if found.is_empty() {
+        skipped("no shared models");
+    }
+    for network in found {
+        let prepared = without_calibration(&network).unwrap();
+        let expected = network.expected.as_deref().expect("found networks have it");
+        let expected = fs::read(expected).expect("the script writes it beside the samples");
+        let mut found = vec![];
+        for sample in &prepared.samples {
+            let outputs = by_integers(&prepared.integer, &sample.inputs).unwrap();
+            found.extend(outputs.iter().flat_map(|o| reals(o).to_vec()));
+        }
+        let found: Vec<u8> = found.iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(found.len(), expected.len(), "{}: outputs", network.name);
+        let pairs = found.chunks(4).zip(expected.chunks(4));
+        let count = pairs.filter(|(f, e)| f != e).count();
+        assert_eq!(count, 0, "{}: outputs differ from ONNX's", network.name);
+        check_programs(&network, &prepared).unwrap();
+    }
+}
+
+/// A network that came quantized as a whole.
+fn without_calibration(network: &Network) -> Result<Prepared> {
+    let mut float = pipeline::load(&network.model, &network.options())?;
+    pipeline::calibrate_without_samples(&mut float)?;
+    let integer = pipeline::quantize(float.clone(), &Default::default())?;
+    let samples = samples(&network.test, &float, usize::MAX)?;
+    Ok(Prepared {
+        float,
+        integer,
+        samples,
+    })
+}
+
+#[test]
 fn the_integers_recognise_digits_as_well_as_the_reals() {
     let prepared = prepare(&own("digits"), usize::MAX).unwrap();
     let real = accuracy(&prepared, |inputs| eval::run(&prepared.float, inputs));

@@ -54,7 +54,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let program = pipeline::lower(&prepared.integer, &target, &options, "model")?;
         costs.push((name, program));
     }
-    let summary = Summary::of(&prepared.integer, &costs);
+    let imported = quantize::Imported::of(&prepared.float)?;
+    let summary = Summary::of(&prepared.integer, imported, &costs);
     output::print(&match args.json {
         true => summary.json().text(0) + "\n",
         false => summary.text(),
@@ -92,6 +93,7 @@ fn graph(args: &Args) -> Result<Model> {
 /// Everything that is shown.
 struct Summary {
     name: String,
+    imported: quantize::Imported,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     layers: Vec<Layer>,
@@ -113,12 +115,17 @@ struct Layer {
 }
 
 impl Summary {
-    fn of(model: &Model, programs: &[(&'static str, Program)]) -> Summary {
+    fn of(
+        model: &Model,
+        imported: quantize::Imported,
+        programs: &[(&'static str, Program)],
+    ) -> Summary {
         let ports = |ids: &[TensorId]| ids.iter().map(|id| Port::of(model, *id)).collect();
         let layer = |node| Layer::of(model, node, &programs[0].1);
         let machines = programs.iter().map(|(name, p)| (*name, Cost::of(p)));
         Summary {
             name: model.name.clone(),
+            imported,
             inputs: ports(&model.inputs),
             outputs: ports(&model.outputs),
             layers: model.nodes.iter().map(layer).collect(),
@@ -127,7 +134,13 @@ impl Summary {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{}\n\n", self.name);
+        let mut text = format!("{}\n", self.name);
+        let quantize::Imported { quantized, real } = &self.imported;
+        if *quantized > 0 {
+            let all = quantized + real.len();
+            text += &format!("{quantized} of {all} tensors came quantized\n");
+        }
+        text += "\n";
         let ports = self.inputs.iter().map(|p| ("input", p));
         let ports = ports.chain(self.outputs.iter().map(|p| ("output", p)));
         let rows: Vec<_> = ports
@@ -182,6 +195,7 @@ impl Summary {
         let (macs, parameters) = self.totals();
         Json::Object(vec![
             ("name", Json::Text(self.name.clone())),
+            ("came_quantized", Json::int(self.imported.quantized as u64)),
             (
                 "inputs",
                 Json::List(self.inputs.iter().map(Port::json).collect()),

@@ -65,12 +65,16 @@ pub fn run_with(
     Ok(model.outputs.iter().map(|id| output(id).clone()).collect())
 }
 
-/// The integers of a model's inputs given as reals; plain integers pass through.
+/// The integers of a model's inputs given as reals; integers pass through.
 pub fn quantize_inputs(model: &Model, inputs: &[Array]) -> Vec<Array> {
     let quantize = |(id, array): (&TensorId, &Array)| match (&model[*id].ty.elem, &array.data) {
         (Elem::Quantized(params), Data::F32(reals)) => Array::i32(
             array.shape.clone(),
             reals.iter().map(|real| params.quantize(*real)).collect(),
+        ),
+        (Elem::Quantized(_), Data::I64(integers)) => Array::i32(
+            array.shape.clone(),
+            integers.iter().map(|q| *q as i32).collect(),
         ),
         _ => array.clone(),
     };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::ir::{Array, Data, Elem, IntType, Model, Node, Tensor, TensorId, Type};
-use crate::ops::{Op, check};
+use crate::ops::{Function, Op, check};
 use crate::{Result, bail};
 
 /// All values computed while importing one model have no more elements together, so that a small file
@@ -186,7 +186,13 @@ impl Importer {
         let value = |id: TensorId| self.model[id].value.as_ref();
         let all_known = operands.iter().flatten().all(|id| value(*id).is_some());
         // What integers stand for is told by the node that says so, also where they are known.
-        if operands.is_empty() || !all_known || matches!(op, Op::Dequantize(_)) {
+        // A rounding of weights may be a quantization, which `passes::fake_quant` recognises.
+        let tells = match op {
+            Op::Dequantize(_) => true,
+            Op::Unary(op) => op.function == Function::Round && ty.len() > 1,
+            _ => false,
+        };
+        if operands.is_empty() || !all_known || tells {
             return Ok(None);
         }
         self.charge(ty.len())?;

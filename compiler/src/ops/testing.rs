@@ -77,12 +77,23 @@ impl OneNode {
         self
     }
 
-    /// Adds an operand.
-    pub(crate) fn operand(mut self, array: Array) -> OneNode {
+    /// The node is an operator of another domain.
+    pub(crate) fn domain(mut self, domain: &str) -> OneNode {
+        self.node.domain = domain.into();
+        self
+    }
+
+    /// Adds an operand of reals or 64-bit integers.
+    pub(crate) fn operand(self, array: Array) -> OneNode {
         let elem = match array.data {
             Data::F32(_) => Elem::Float,
             _ => Elem::Int(IntType::I64),
         };
+        self.typed(array, elem)
+    }
+
+    /// Adds an operand.
+    pub(crate) fn typed(mut self, array: Array, elem: Elem) -> OneNode {
         let ty = Type {
             shape: array.shape.clone(),
             elem,
@@ -98,7 +109,8 @@ impl OneNode {
 
     /// Imports the node.
     pub(crate) fn import(mut self) -> Result<(Model, Vec<TensorId>)> {
-        let import = import_of("", &self.node.op_type).expect("a family knows the operator");
+        let import =
+            import_of(&self.node.domain, &self.node.op_type).expect("a family knows the operator");
         let outputs = import(&self.node, &mut self.importer)?;
         let mut model = self.importer.model;
         model.outputs = outputs.clone();

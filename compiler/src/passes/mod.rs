@@ -8,6 +8,7 @@ mod affine;
 pub mod calibrate;
 mod canonical;
 mod equalise;
+mod fake_quant;
 mod fold_constants;
 mod function;
 mod hoist;
@@ -61,6 +62,8 @@ const fn quantized(name: &'static str, run: fn(&mut Model) -> Result<usize>) -> 
 pub const PIPELINE: &[Pass] = &[
     // Before the statistics that tell ranges are folded away.
     float("note-ranges", intervals::note),
+    // Before the roundings of weights fold, and while quotients are written as such.
+    float("recognise-fake-quantization", fake_quant::recognise),
     float("fold-constants", fold_constants::fold),
     // Constants second, Mul and Add instead of Div and Sub: what follows matches fewer forms.
     float("canonicalise", canonical::run),
@@ -80,6 +83,9 @@ pub const PIPELINE: &[Pass] = &[
     // After activations: the sum's own activation comes along.
     float("fuse-residuals", residual::fuse),
     quantized("drop-identities", identity::drop),
+    // What stood between a DequantizeLinear and a QuantizeLinear meets its neighbours.
+    quantized("simplify-integer-movement", movement::simplify),
+    quantized("fold-integer-pads", pad::fold),
 ];
 
 /// Runs the passes of a stage; the verifier runs after each.

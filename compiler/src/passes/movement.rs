@@ -19,6 +19,10 @@ pub(super) fn simplify(model: &mut Model) -> Result<usize> {
 /// Whether a node's result is its operand, element by element.
 fn does_nothing(model: &Model, position: usize) -> bool {
     let node = &model.nodes[position];
+    // The bits of integers may have another meaning behind a Reshape.
+    if model[subject(node)].ty.elem != model[node.output].ty.elem {
+        return false;
+    }
     let same_shape = || model[subject(node)].ty.shape == model[node.output].ty.shape;
     match &node.op {
         Op::Reshape(_) | Op::Resize(_) => same_shape(),

@@ -66,6 +66,55 @@ pub(super) fn scales(
     }
 }
 
+/// QONNX's `Quant(x, scale, zero_point, bits)`: reals of at most 8 bits.
+pub(super) fn quant(node: &SourceNode, importer: &mut Importer) -> Result<Vec<TensorId>> {
+    let (x, scale) = (node.input(0)?, node.input(1)?);
+    let numbers = |index: usize, what: &str| {
+        let id = node.input(index)?;
+        match importer.ty(id).elem {
+            Elem::Float => importer.known_reals(id, what),
+            _ => {
+                let integers = importer.known_ints(id, what)?;
+                Ok(integers.iter().map(|x| *x as f32).collect())
+            }
+        }
+    };
+    let (zero_points, bits) = (numbers(2, "zero point")?, numbers(3, "number of bits")?);
+    let (signed, narrow) = (node.int("signed", 1)? != 0, node.int("narrow", 0)? != 0);
+    let rounding = node.string("rounding_mode", "ROUND")?;
+    let ([bits], true) = (&bits[..], rounding == "ROUND") else {
+        bail!("one number of bits and rounding to the nearest are supported, not `{rounding}`");
+    };
+    if !(2.0..=8.0).contains(bits) || *bits != bits.trunc() {
+        bail!("a quantization to {bits} bits"; hint: "2 to 8 bits are supported");
+    }
+    let int = IntType {
+        bits: *bits as u8,
+        signed,
+    };
+    if importer.ty(scale).len() > 1 || zero_points.len() > 1 {
+        bail!("a Quant has several scales"; hint: "export the network with QuantizeLinear");
+    }
+    let zero = zero_points.first().map_or(0, |z| *z as i64);
+    let zero_point = importer.constant("zero_point", Array::i64([], vec![zero]), Elem::Int(int));
+    let (one, scales) = ([Some(scale), Some(zero_point)], Scales::One);
+    let mut q = importer.push(Quantize { int, scales }, &[Some(x), one[0], one[1]])?;
+    if narrow {
+        let (min, max) = match signed {
+            true => (int.min() + 1, int.max()),
+            false => (int.min(), int.max() - 1),
+        };
+        let function = Function::Clamp(Clamp {
+            min: min as f32,
+            max: max as f32,
+        });
+        q = importer.apply(Unary { function }, &[q])?;
+    }
+    Ok(vec![
+        importer.push(Dequantize { scales }, &[Some(q), one[0], one[1]])?,
+    ])
+}
+
 /// Scale and zero point from the smallest and largest element, as the operator's page computes them.
 pub(super) fn dynamic_quantize(
     node: &SourceNode,

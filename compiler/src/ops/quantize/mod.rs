@@ -24,6 +24,8 @@ pub(super) const IMPORTS: &[(&str, super::Import)] = &[
     ("QLinearMatMul", qlinear::matmul),
     ("ConvInteger", qlinear::conv_integer),
     ("MatMulInteger", qlinear::matmul_integer),
+    ("finn.custom_op.general::Quant", import::quant),
+    ("qonnx.custom_op.general::Quant", import::quant),
     ("com.microsoft::QuantizeLinear", import::quantize),
     ("com.microsoft::DequantizeLinear", import::dequantize),
     ("com.microsoft::QGemm", qlinear::gemm),
@@ -75,6 +77,11 @@ pub enum Scales {
 impl Scales {
     /// Checks the shape of scales or zero points against a tensor's.
     fn check(self, shape: &[usize], scale: &Type, what: &str) -> Result<()> {
+        if let Scales::Axis(axis) | Scales::Blocks { axis, .. } = self
+            && axis >= shape.len()
+        {
+            bail!("axis {axis} of the {what} does not exist in shape {shape:?}");
+        }
         let expected: Vec<usize> = match self {
             Scales::One if scale.len() == 1 => return Ok(()),
             Scales::One => vec![],
@@ -169,6 +176,9 @@ impl Operator for Dequantize {
             .check(&x.shape, check::real(operands, 1)?, "scale")?;
         if let Some(zero_point) = operands.get(2).copied().flatten() {
             self.scales.check(&x.shape, zero_point, "zero point")?;
+            if !matches!(zero_point.elem, Elem::Int(_)) {
+                bail!("the zero point is no integer"; hint: "the file breaks the ONNX specification");
+            }
         }
         check::reals(x.shape.clone())
     }

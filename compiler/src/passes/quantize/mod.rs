@@ -31,17 +31,55 @@ impl Default for Options {
     }
 }
 
-/// Whether every tensor has a scale that came with the model, so that no ranges are needed.
-pub fn is_quantized(model: &Model) -> Result<bool> {
-    let mut typed = model.clone();
-    let found = typing::run(&mut typed)?;
-    let real = |id: TensorId| typed[id].ty.elem == Elem::Float;
-    let results = typed.nodes.iter().map(|node| node.output);
-    Ok(found > 0 && !results.chain(typed.inputs.iter().copied()).any(real))
+/// How much of a model came quantized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// How many inputs and results have a scale that came with the model.
+    pub quantized: usize,
+    /// The inputs and the nodes whose results are left to be quantized, as messages call them.
+    pub real: Vec<String>,
 }
 
-/// Quantizes a model whose ranges are annotated, but for the tensors whose scale came with it. All problems are reported at once; the model is then left
-/// as it was.
+impl Imported {
+    /// What QuantizeLinear and DequantizeLinear say of a model of reals.
+    pub fn of(model: &Model) -> Result<Imported> {
+        let mut typed = model.clone();
+        typing::run(&mut typed)?;
+        let inputs = typed.inputs.iter();
+        let inputs = inputs.map(|id| (*id, format!("input {}", typed[*id].name)));
+        let results = typed.nodes.iter().map(|node| (node.output, node.label()));
+        let mut imported = Imported {
+            quantized: 0,
+            real: vec![],
+        };
+        for (id, label) in inputs.chain(results) {
+            match typed[id].ty.elem {
+                Elem::Quantized(_) => imported.quantized += 1,
+                Elem::Float => imported.real.push(label),
+                Elem::Int(_) | Elem::Bool => {}
+            }
+        }
+        Ok(imported)
+    }
+
+    /// Whether no range is needed.
+    pub fn is_whole(&self) -> bool {
+        self.quantized > 0 && self.real.is_empty()
+    }
+
+    /// Names what lacks a range, in a model of which a part came quantized.
+    pub fn refuse(&self) -> Result<()> {
+        let problem = |label: &String| {
+            Error::new("nothing quantizes the result")
+                .hint("pass samples with --calibrate, or quantize it where the others were")
+                .at(label)
+        };
+        Error::collect(self.real.iter().map(problem).collect::<Vec<_>>())
+    }
+}
+
+/// Quantizes a model whose ranges are annotated, but for the tensors whose scale came with it. All problems are
+/// reported at once; the model is then left as it was.
 pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
     let mut quantized = model.clone();
     typing::run(&mut quantized)?;

@@ -23,9 +23,9 @@ pub(super) fn of_dequantize(model: &Model, node: &Node) -> Result<Option<QuantPa
     let (Op::Dequantize(op), Some(x)) = (&node.op, model.operand_type(node, 0)) else {
         return Ok(None);
     };
-    let int = match &x.elem {
-        Elem::Int(int) => *int,
-        Elem::Quantized(params) => params.int,
+    let (int, range) = match &x.elem {
+        Elem::Int(int) => (*int, None),
+        Elem::Quantized(params) => (params.int, Some((params.low, params.high))),
         _ => return Ok(None),
     };
     let known = model.constant(node, 0).is_some();
@@ -41,7 +41,12 @@ pub(super) fn of_dequantize(model: &Model, node: &Node) -> Result<Option<QuantPa
             hint: "quantize activations per tensor; only weights may have several scales"
         ),
     }
-    params(model, node, int, op.scales)
+    let found = params(model, node, int, op.scales)?;
+    // Integers keep the range that they were written with.
+    Ok(found.map(|found| match range {
+        Some((low, high)) => QuantParams { low, high, ..found },
+        None => found,
+    }))
 }
 
 fn params(model: &Model, node: &Node, int: IntType, scales: Scales) -> Result<Option<QuantParams>> {

@@ -21,7 +21,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub(super) use constants::reals;
 
@@ -42,9 +42,23 @@ pub(super) fn run(model: &mut Model) -> Result<usize> {
         typing.node(position).map_err(|e| e.at(&label))?;
     }
     typing.finish();
+    let names = std::mem::take(&mut typing.names);
     model.remove_dead();
+    restore_names(model, &names);
     let typed = |n: &&Node| matches!(model[n.output].ty.elem, Elem::Quantized(_));
     Ok(model.nodes.iter().filter(typed).count())
+}
+
+/// Gives nodes the name of the one that they replace, unless that is still there.
+fn restore_names(model: &mut Model, names: &HashMap<TensorId, String>) {
+    let mut taken: HashSet<String> = model.nodes.iter().map(|n| n.name.clone()).collect();
+    for node in &mut model.nodes {
+        if let Some(name) = names.get(&node.output)
+            && taken.insert(name.clone())
+        {
+            node.name = name.clone();
+        }
+    }
 }
 
 struct Typing<'a> {
@@ -59,6 +73,8 @@ struct Typing<'a> {
     typed: HashMap<TensorId, TensorId>,
     /// Reals that were quantized before, with the result.
     quantized: HashMap<TensorId, Vec<TensorId>>,
+    /// What the node that computes a tensor is to be called.
+    names: HashMap<TensorId, String>,
 }
 
 impl<'a> Typing<'a> {
@@ -72,6 +88,7 @@ impl<'a> Typing<'a> {
             integers: BTreeMap::new(),
             typed: HashMap::new(),
             quantized: HashMap::new(),
+            names: HashMap::new(),
         }
     }
 
@@ -180,6 +197,7 @@ impl<'a> Typing<'a> {
     }
 
     fn push(&mut self, name: &str, op: impl Into<Op>, x: &[Option<TensorId>], y: TensorId) {
+        self.names.insert(y, name.to_string());
         let node = Node {
             name: free_node_name(self.model, name),
             op: op.into(),

@@ -1,4 +1,4 @@
-//! `MatMul(x, w) + b` with a bias of 32-bit integers is one sum.
+//! `MatMul(x, w) + b` is one sum, if the bias has 32 bits or nothing else reads the product.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,6 +23,15 @@ pub(super) fn with_bias(
         let (Some(position), Some(bias)) = (producer.get(&sum), integers.get(&bias)) else {
             continue;
         };
+        let readers = nodes
+            .iter()
+            .flat_map(Node::operands)
+            .filter(|id| *id == sum);
+        let alone = readers.count() == 1 && !model.outputs.contains(&sum);
+        let wide = matches!(&model[*bias].ty.elem, Elem::Quantized(p) if p.int.bits == 32);
+        if !(alone || wide) {
+            continue;
+        }
         if let Some(fused) = fuse(model, &nodes[*position], *bias, add.activation) {
             return Node {
                 output: node.output,
@@ -41,9 +50,8 @@ fn fuse(model: &mut Model, sum: &Node, bias: TensorId, activation: Clamp) -> Opt
         Op::MatMul(op) => &mut op.activation,
         _ => return None,
     };
-    let wide = matches!(&model[bias].ty.elem, Elem::Quantized(params) if params.int.bits == 32);
     let free = *slot == Clamp::NONE && sum.inputs.iter().skip(2).flatten().next().is_none();
-    if !wide || !free {
+    if !free {
         return None;
     }
     *slot = activation;
