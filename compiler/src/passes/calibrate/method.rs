@@ -290,9 +290,9 @@ mod tests {
             .collect();
         let (total, inside) = (604.0, 516.0);
         let mut expected = 0.0;
-        for bin in 0..256 {
+        for (bin, count) in counts.iter().enumerate().take(256) {
             let rest = if bin == 255 { 88.0 } else { 0.0 };
-            let p = (counts[bin] as f64 + rest) / total;
+            let p = (*count as f64 + rest) / total;
             let level = if bin < 254 { 2.0 } else { 4.0 };
             expected += p * (p * inside / level).ln();
         }
