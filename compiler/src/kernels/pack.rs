@@ -40,7 +40,7 @@ impl Product {
         &self.weights[channel * depth..][..depth]
     }
 
-    /// How many addends of at most [`LARGEST`] the largest weight has. A kernel reads its window as often.
+    /// How many addends of at most `LARGEST` the largest weight has. A kernel reads its window as often.
     pub fn parts(&self) -> usize {
         let largest = self.weights.iter().map(|w| w.abs()).max();
         let largest = largest.unwrap_or(0).max(1);
