@@ -4,8 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use onnx_protobuf::attribute_proto::AttributeType;
+use onnx_protobuf::tensor_proto::DataType;
 use onnx_protobuf::{AttributeProto, Message, ModelProto, TensorProto};
 use qcc_compiler::ir::Array;
+use qcc_compiler::passes::{self, Stage};
 use qcc_compiler::{eval, onnx};
 use qcc_tests::file::{attribute, floats, ints, model, node, with_int, with_ints};
 use qcc_tests::graph::Random;
@@ -54,10 +56,13 @@ const OPERATORS: &[&str] = &[
     "Constant",
     "ConstantOfShape",
     "Conv",
+    "ConvInteger",
     "ConvTranspose",
     "DepthToSpace",
+    "DequantizeLinear",
     "Div",
     "Dropout",
+    "DynamicQuantizeLinear",
     "Equal",
     "Expand",
     "Flatten",
@@ -67,6 +72,7 @@ const OPERATORS: &[&str] = &[
     "GlobalMaxPool",
     "LeakyRelu",
     "MatMul",
+    "MatMulInteger",
     "MaxPool",
     "Mean",
     "Mod",
@@ -75,6 +81,9 @@ const OPERATORS: &[&str] = &[
     "PRelu",
     "Pad",
     "Pow",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
     "Range",
     "ReduceMax",
     "ReduceMean",
@@ -98,6 +107,7 @@ const OPERATORS: &[&str] = &[
 const INT_ATTRIBUTES: &[&str] = &[
     "allowzero",
     "axis",
+    "block_size",
     "blocksize",
     "ceil_mode",
     "count_include_pad",
@@ -106,6 +116,8 @@ const INT_ATTRIBUTES: &[&str] = &[
     "group",
     "keepdims",
     "num_outputs",
+    "output_dtype",
+    "saturate",
     "select_last_index",
     "start",
     "to",
@@ -161,17 +173,41 @@ const INTEGERS: &[i64] = &[
 fn random_operands(random: &mut Random) -> (Vec<String>, Vec<TensorProto>) {
     let mut initializers = vec![];
     let mut operands = vec![];
-    for index in 0..random.below(6) {
+    // QLinearConv takes nine.
+    for index in 0..random.below(10) {
         let name = format!("w{index}");
         let rank = random.below(5);
         let dims: Vec<i64> = (0..rank)
             .map(|_| pick(random, &[0, 1, 1, 2, 2, 3]))
             .collect();
         let size = dims.iter().product::<i64>() as usize;
-        match random.below(6) {
+        match random.below(8) {
             0 => operands.push("x".to_string()),
             1 => operands.push(String::new()),
             2 | 3 => {
+                let types = [
+                    DataType::Uint8,
+                    DataType::Int8,
+                    DataType::Uint16,
+                    DataType::Int4,
+                ];
+                let data_type = pick(random, &types) as i32;
+                let bytes = size
+                    * if data_type == DataType::Uint16 as i32 {
+                        2
+                    } else {
+                        1
+                    };
+                initializers.push(TensorProto {
+                    name: name.clone(),
+                    dims,
+                    data_type,
+                    raw_data: (0..bytes).map(|_| random.below(256) as u8).collect(),
+                    ..TensorProto::default()
+                });
+                operands.push(name);
+            }
+            4 | 5 => {
                 let data: Vec<i64> = (0..size).map(|_| pick(random, INTEGERS)).collect();
                 initializers.push(ints(&name, &dims, &data));
                 operands.push(name);
@@ -213,7 +249,7 @@ fn random_node(random: &mut Random) -> ModelProto {
         });
     }
     let mut model = model(vec![node], initializers);
-    model.opset_import[0].version = pick(random, &[7, 9, 11, 13, 18, 20]);
+    model.opset_import[0].version = pick(random, &[7, 9, 11, 13, 18, 20, 21]);
     model
 }
 
@@ -223,7 +259,8 @@ fn random_nodes_never_panic() {
     for seed in 0..40_000 {
         let proto = random_node(&mut Random(seed));
         let run = || {
-            let Ok(model) = onnx::import(&proto.encode_to_vec(), None, &onnx::Options::default())
+            let Ok(mut model) =
+                onnx::import(&proto.encode_to_vec(), None, &onnx::Options::default())
             else {
                 return 0;
             };
@@ -234,6 +271,8 @@ fn random_nodes_never_panic() {
                 .collect();
             if small {
                 eval::run(&model, &inputs).expect("the inputs have the model's shapes");
+                // A model that a pass cannot read is an error, too.
+                let _ = passes::run(&mut model, Stage::Float);
             }
             1
         };

@@ -49,10 +49,13 @@ impl Window {
         let Some(kernel) = kernel else {
             bail!("kernel_shape is missing"; hint: "the file breaks the ONNX specification of {}", node.op_type)
         };
+        let strides = extents(node, "strides", axes, 1)?.unwrap_or([1, 1]);
+        let dilations = extents(node, "dilations", axes, 1)?.unwrap_or([1, 1]);
+        check(kernel, strides, dilations)?;
         Ok(Window {
             kernel,
-            strides: extents(node, "strides", axes, 1)?.unwrap_or([1, 1]),
-            dilations: extents(node, "dilations", axes, 1)?.unwrap_or([1, 1]),
+            strides,
+            dilations,
             padding: padding(node, axes)?,
         })
     }
