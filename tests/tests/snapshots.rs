@@ -28,15 +28,15 @@ fn network() -> Model {
     };
     let x = graph.input(&[1, 3, 4, 4], params(0.05, 128));
     let w = graph.weights(&[8, 3, 1, 1], 0);
-    let pointwise = graph.node(conv(1, 0, Clamp::RELU), &[x, w], params(0.02, 0));
+    let pointwise = graph.node(conv(1, 0, Clamp::RELU), &[x, w], params(0.0197, 0));
     let w = graph.weights(&[8, 1, 3, 3], 0);
     let depthwise = conv(8, 1, Clamp::NONE);
-    let depthwise = graph.node(depthwise, &[pointwise, w], params(0.03, 120));
+    let depthwise = graph.node(depthwise, &[pointwise, w], params(0.0311, 120));
     let add = Binary {
         function: BinaryFunction::Add,
         activation: Clamp::NONE,
     };
-    let sum = graph.node(add, &[pointwise, depthwise], params(0.04, 100));
+    let sum = graph.node(add, &[pointwise, depthwise], params(0.0423, 100));
     let pool = Pool {
         kind: PoolKind::Average {
             count_include_pad: false,
@@ -47,7 +47,7 @@ fn network() -> Model {
         dilations: [1, 1],
         output: [2, 2],
     };
-    let y = graph.node(pool, &[sum], params(0.04, 100));
+    let y = graph.node(pool, &[sum], params(0.0423, 100));
     let names = ["pointwise", "depthwise", "sum", "pool"];
     for (node, name) in graph.model.nodes.iter_mut().zip(names) {
         node.name = name.into();
