@@ -107,7 +107,7 @@ impl Oracle {
             source,
         } = emitted;
         let executable = Executable::build(source, program, target, compiler, false)?;
-        // What a compiler leaves unoptimised is slow, and goes wrong on every sample if on any.
+        // What a compiler leaves unoptimised is slow: one sample shows that it computes the same.
         let count = if compiler.name.ends_with("-O0") {
             1
         } else {
