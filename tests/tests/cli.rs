@@ -87,6 +87,49 @@ fn ranges_stand_in_for_samples() {
 }
 
 #[test]
+fn analyze_agrees_with_eval() {
+    let folder = tempfile::tempdir().unwrap();
+    let (digits, samples, test) = (
+        model("digits.onnx"),
+        model("digits.npz"),
+        model("digits-test.npz"),
+    );
+    let on = ["--calibrate", &samples, "--data", &test, "--samples", "20"];
+    let run = |command: &[&str]| {
+        let run = qcc(folder.path(), &[command, &on].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        run.stdout
+    };
+    let line = |text: &str, start: &str| {
+        let line = text.lines().find(|l| l.starts_with(start)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_string()
+    };
+    let table = run(&["analyze", &digits]);
+    let fidelity = line(&run(&["eval", &digits]), "fidelity");
+    assert_eq!(line(&table, "outputs"), fidelity, "{table}");
+    assert!(table.contains("head/pointwise/conv"), "{table}");
+    let json: serde_json::Value =
+        serde_json::from_str(&run(&["analyze", &digits, "--json"])).unwrap();
+    let ratio = json["outputs_db"].as_f64().unwrap();
+    assert_eq!(format!("{ratio:.1}"), fidelity);
+    let dense = json["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|l| l["name"] == "dense")
+        .unwrap();
+    assert_eq!(
+        dense["weights"]["channels_db"].as_array().unwrap().len(),
+        10
+    );
+    let alone = qcc(
+        folder.path(),
+        &["analyze", &digits, "--input-range", "0..16"],
+    );
+    assert!(alone.stderr.contains("--data"), "{alone:?}");
+}
+
+#[test]
 fn stdout_gets_what_the_file_gets() {
     let folder = tempfile::tempdir().unwrap();
     compile_digits(folder.path(), "generic", "digits.rs");

@@ -2,6 +2,7 @@
 
 /// A JSON value.
 pub(crate) enum Json {
+    Null,
     Number(f64),
     Text(String),
     List(Vec<Json>),
@@ -24,6 +25,7 @@ impl Json {
         let pad = "  ".repeat(indent + 1);
         let close = "  ".repeat(indent);
         match self {
+            Json::Null => "null".to_string(),
             Json::Number(n) => format!("{n}"),
             Json::Text(t) => quoted(t),
             Json::List(items) => {

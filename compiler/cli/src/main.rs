@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "messages belong on stderr")]
 
+mod analyze;
 mod args;
 mod bench;
 mod calibrate;
@@ -54,6 +55,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Measure the accuracy of the float and of the integer network on labelled samples
     Eval(eval::Args),
+    /// Show what quantization costs, layer by layer
+    Analyze(analyze::Args),
     /// Run a network on samples and write its outputs
     Run(run::Args),
     /// Compile the emitted source with real compilers and compare it with the integer network
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),

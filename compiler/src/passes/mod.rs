@@ -5,6 +5,7 @@
 
 mod activation;
 mod affine;
+pub mod analyse;
 pub mod calibrate;
 mod canonical;
 mod equalise;

@@ -81,10 +81,7 @@ impl Imported {
 /// Quantizes a model whose ranges are annotated, but for the tensors whose scale came with it. All problems are
 /// reported at once; the model is then left as it was.
 pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
-    let mut quantized = model.clone();
-    typing::run(&mut quantized)?;
-    refuse(&quantized)?;
-    equalise::equalise(&mut quantized);
+    let mut quantized = equalised(model, options)?;
     let params = activations::params(&quantized, options.activations)?;
     for (id, params) in &params {
         quantized[*id].ty.elem = Elem::Quantized(params.clone());
@@ -95,6 +92,15 @@ pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
     integer::check(&quantized)?;
     *model = quantized;
     Ok(())
+}
+
+/// What is quantized: the model with the scales that came with it, and its channels brought to one magnitude.
+pub(super) fn equalised(model: &Model, _: &Options) -> Result<Model> {
+    let mut model = model.clone();
+    typing::run(&mut model)?;
+    refuse(&model)?;
+    equalise::equalise(&mut model);
+    Ok(model)
 }
 
 /// Names every node that has no quantized form.
