@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use qcc_compiler::data::{self, Channels, InputRange, Layout, Preprocess, Preset, Resize};
-use qcc_compiler::ir::IntType;
 use qcc_compiler::passes::calibrate::{Method, Ranges};
+use qcc_compiler::passes::quantize::{self, LayerTexts, Texts};
 use qcc_compiler::target::{self, Language, Target};
 use qcc_compiler::{Error, Result, lower, onnx};
 
@@ -47,6 +47,27 @@ pub(crate) struct QuantizeArgs {
     /// Integers of activations, inputs and outputs
     #[arg(long, value_enum, default_value = "u8")]
     input_type: IntArg,
+    /// Bits of weights and activations: w8a8, w4a8, w2a8, w8a16, w4a16, w8a7, w8a4; activations of reals: w8, w4, f16, f32
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<String>,
+    /// Precision of the layers whose names a pattern matches: 'features.0*=w8a16'; may be repeated, the last counts
+    ///
+    /// `*` stands for any text, `?` for any one character; `qcc inspect` lists the names.
+    /// What the precision does not name is as for every layer: 'head=w8a8,nearest'.
+    #[arg(long, value_name = "PATTERN=PRECISION", value_parser = LayerTexts::parse)]
+    layer: Vec<LayerTexts>,
+    /// Scales of integer weights: per-channel or per-tensor, symmetric or asymmetric
+    #[arg(long, value_name = "WORD,..")]
+    weights: Option<String>,
+    /// How weights become integers: nearest, or gptq, which learns from samples what errors cancel
+    #[arg(long, value_name = "METHOD")]
+    rounding: Option<String>,
+    /// The four options above from a TOML file; what the command line says goes before
+    ///
+    /// precision = "w4a8", weights = "per-tensor", rounding = "gptq", and for some layers tables
+    /// [[layer]] with match = "features.0*" and precision = "w8a16".
+    #[arg(long, value_name = "FILE")]
+    overrides: Option<PathBuf>,
 }
 
 /// How samples become inputs: `(x · scale − mean) / std`, in the layout that the network has.
@@ -182,6 +203,23 @@ impl QuantizeArgs {
         if let IntArg::I8 = self.input_type {
             text += " --input-type i8";
         }
+        if let Some(path) = &self.overrides {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            text += &format!(" --overrides {}", name.to_string_lossy());
+        }
+        let choices = [
+            ("precision", &self.precision),
+            ("weights", &self.weights),
+            ("rounding", &self.rounding),
+        ];
+        for (option, choice) in choices {
+            if let Some(choice) = choice {
+                text += &format!(" --{option} {choice}");
+            }
+        }
+        for LayerTexts { pattern, precision } in &self.layer {
+            text += &format!(" --layer {pattern}={precision}");
+        }
         Ok(text)
     }
 
@@ -219,12 +257,21 @@ impl QuantizeArgs {
         self.calibration
     }
 
-    /// Type of activations.
-    pub(crate) fn activations(&self) -> IntType {
-        match self.input_type {
-            IntArg::U8 => IntType::U8,
-            IntArg::I8 => IntType::I8,
-        }
+    /// For the quantizer.
+    pub(crate) fn options(&self) -> Result<quantize::Options> {
+        let file = self.overrides.as_ref().map(|path| {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|e| Error::new(format!("cannot read {}: {e}", path.display())));
+            Texts::read(&text?)
+        });
+        let own = Texts {
+            precision: self.precision.clone(),
+            weights: self.weights.clone(),
+            rounding: self.rounding.clone(),
+            layers: self.layer.clone(),
+        };
+        let texts = file.transpose()?.unwrap_or_default().then(own);
+        texts.options(matches!(self.input_type, IntArg::I8))
     }
 }
 

@@ -78,7 +78,7 @@ fn graph(args: &Args) -> Result<Model> {
     for stage in [Stage::Float, Stage::Quantized] {
         if stage == Stage::Quantized {
             prepare::calibrate(&mut model, &args.quantize, &args.data, Fallback::Noise)?;
-            quantize::quantize(&mut model, &prepare::options(&args.quantize))?;
+            quantize::quantize(&mut model, &args.quantize.options()?)?;
         }
         for pass in passes::PIPELINE.iter().filter(|p| p.stage == stage) {
             (pass.run)(&mut model)?;

@@ -3,7 +3,6 @@
 use indicatif::ProgressIterator;
 use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::Model;
-use qcc_compiler::passes::quantize;
 use qcc_compiler::{Result, pipeline};
 
 use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
@@ -35,15 +34,8 @@ pub(crate) fn prepare(
 ) -> Result<Prepared> {
     let mut float = pipeline::load(&model.model, &model.options())?;
     calibrate(&mut float, quantize, data, fallback)?;
-    let integer = pipeline::quantize(float.clone(), &options(quantize))?;
+    let integer = pipeline::quantize(float.clone(), &quantize.options()?)?;
     Ok(Prepared { float, integer })
-}
-
-/// For the quantizer.
-pub(crate) fn options(quantize: &QuantizeArgs) -> quantize::Options {
-    quantize::Options {
-        activations: quantize.activations(),
-    }
 }
 
 /// Annotates ranges.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use proc_macro2::Span;
 use qcc_compiler::data::{self, InputRange, Preprocess, Preset};
-use qcc_compiler::ir::IntType;
+use qcc_compiler::passes::quantize::{LayerTexts, Scheme, Texts};
 use syn::parse::{Parse, ParseStream};
 use syn::{Ident, LitInt, LitStr, Token, bracketed, token};
 
@@ -25,12 +25,14 @@ pub(crate) struct Arguments {
     pub(crate) data: data::Options,
     /// Extent of the batch axis.
     pub(crate) batch: usize,
-    /// Integers of activations.
-    pub(crate) activations: IntType,
+    /// Whether the integers of activations are signed.
+    pub(crate) signed: bool,
+    /// Precision, and what else is said of weights.
+    pub(crate) precision: Texts,
 }
 
-const KNOWN: &str = "calibrate, ranges, input_range, name, preset, scale, mean, std, layout, resize, channels, samples, batch \
-                     and input_type";
+const KNOWN: &str = "calibrate, ranges, input_range, name, preset, scale, mean, std, layout, resize, channels, samples, batch, \
+                     input_type, precision, weights, rounding and layers";
 
 impl Parse for Arguments {
     fn parse(input: ParseStream) -> syn::Result<Arguments> {
@@ -42,7 +44,8 @@ impl Parse for Arguments {
             name: None,
             data: data::Options::default(),
             batch: 1,
-            activations: IntType::U8,
+            signed: false,
+            precision: Texts::default(),
         };
         let mut seen: Vec<Ident> = vec![];
         while !input.is_empty() {
@@ -102,7 +105,17 @@ impl Arguments {
             "channels" => preprocess.channels = parsed(input, FromStr::from_str)?,
             "samples" => self.data.limit = Some(positive(input)?),
             "batch" => self.batch = positive(input)?,
-            "input_type" => self.activations = int_type(input)?,
+            "input_type" => self.signed = signed(input)?,
+            "precision" => self.precision.precision = Some(scheme(input)?),
+            "weights" => self.precision.weights = Some(scheme(input)?),
+            "rounding" => self.precision.rounding = Some(scheme(input)?),
+            "layers" => {
+                let layer = |text: &LitStr| meaning(text, LayerTexts::parse);
+                self.precision.layers = texts(input)?
+                    .iter()
+                    .map(layer)
+                    .collect::<syn::Result<_>>()?;
+            }
             _ => {
                 let message = format!("no argument is called `{name}`; there are {KNOWN}");
                 return Err(syn::Error::new(name.span(), message));
@@ -146,11 +159,19 @@ fn positive(input: ParseStream) -> syn::Result<usize> {
     }
 }
 
-fn int_type(input: ParseStream) -> syn::Result<IntType> {
+/// The text form of a scheme or a part of it.
+fn scheme(input: ParseStream) -> syn::Result<String> {
+    let text: LitStr = input.parse()?;
+    meaning(&text, |text| Scheme::default().with(text))?;
+    Ok(text.value())
+}
+
+/// Whether integers are signed.
+fn signed(input: ParseStream) -> syn::Result<bool> {
     let text: LitStr = input.parse()?;
     match text.value().as_str() {
-        "u8" => Ok(IntType::U8),
-        "i8" => Ok(IntType::I8),
+        "u8" => Ok(false),
+        "i8" => Ok(true),
         _ => Err(syn::Error::new(text.span(), "there are \"u8\" and \"i8\"")),
     }
 }

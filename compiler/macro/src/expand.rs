@@ -8,7 +8,6 @@ use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::{Elem, Model};
 use qcc_compiler::kernel::{Port, identifier};
 use qcc_compiler::passes::calibrate::{Method, Ranges};
-use qcc_compiler::passes::quantize;
 use qcc_compiler::pipeline::{self, Source};
 use qcc_compiler::target::{self, Language, Target};
 use qcc_compiler::{lower, onnx};
@@ -67,10 +66,8 @@ fn integer_model(
             .and_then(|s| pipeline::calibrate(&mut model, s, Method::MinMax))
             .map_err(|e| error(first.span(), &e))?,
     }
-    let options = quantize::Options {
-        activations: arguments.activations,
-    };
-    pipeline::quantize(model, &options).map_err(at_model)
+    let options = arguments.precision.options(arguments.signed);
+    pipeline::quantize(model, &options.map_err(at_model)?).map_err(at_model)
 }
 
 /// Ranges from a file.

@@ -43,6 +43,8 @@ use syn::parse_macro_input;
 /// | `samples = 100` | at most this many samples of each source |
 /// | `batch = 1` | extent of the batch axis, where the file leaves it open |
 /// | `input_type = "i8"` | integers of activations, inputs and outputs; `"u8"` when left out |
+/// | `precision`, `weights`, `rounding` | as of `qcc compile`: `"w4a8"`, `"per-tensor"`, `"gptq"` |
+/// | `layers = "head*=w8a16"` | the precision of some layers; or a list |
 ///
 /// Calibration runs inside the compiler; `[profile.dev.build-override] opt-level = 3` in `Cargo.toml` makes
 /// it fast for large networks.

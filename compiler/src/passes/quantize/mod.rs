@@ -4,10 +4,14 @@
 mod activations;
 mod correction;
 mod groups;
+mod options;
 mod rounding;
+mod scheme;
 mod weights;
 
+pub use options::{LayerTexts, Layers, Options, Texts};
 pub(super) use rounding::Rounded;
+pub use scheme::{Activations, IntegerWeights, Rounding, Scheme, Weights};
 
 use std::collections::BTreeMap;
 
@@ -15,21 +19,6 @@ use crate::ir::{Array, Elem, IntType, Model, QuantParams, Range, TensorId, Type}
 use crate::ops::Op;
 use crate::passes::{equalise, typing};
 use crate::{Error, Result, bail, integer};
-
-/// Choices of the quantization.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Type of activations, 8 bits.
-    pub activations: IntType,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            activations: IntType::U8,
-        }
-    }
-}
 
 /// How much of a model came quantized.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +71,7 @@ impl Imported {
 /// reported at once; the model is then left as it was.
 pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
     let mut quantized = equalised(model, options)?;
-    let params = activations::params(&quantized, options.activations)?;
+    let params = activations::params(&quantized, options.int(8))?;
     for (id, params) in &params {
         quantized[*id].ty.elem = Elem::Quantized(params.clone());
     }
@@ -95,12 +84,39 @@ pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
 }
 
 /// What is quantized: the model with the scales that came with it, and its channels brought to one magnitude.
-pub(super) fn equalised(model: &Model, _: &Options) -> Result<Model> {
+pub(super) fn equalised(model: &Model, options: &Options) -> Result<Model> {
     let mut model = model.clone();
     typing::run(&mut model)?;
     refuse(&model)?;
+    options.check(&model)?;
+    refuse_schemes(&model, options)?;
     equalise::equalise(&mut model);
     Ok(model)
+}
+
+/// Names every node whose scheme is not there.
+fn refuse_schemes(model: &Model, options: &Options) -> Result<()> {
+    let problems = model.nodes.iter().filter_map(|node| {
+        let problem = check_scheme(options.scheme(node)).err()?;
+        Some(problem.at(&node.label()))
+    });
+    Error::collect(problems)
+}
+
+fn check_scheme(scheme: Scheme) -> Result<()> {
+    match scheme.activations {
+        Activations::Integers { bits: 8 } => {}
+        Activations::Integers { bits } => {
+            bail!("activations of {bits} bits are not supported"; hint: "choose w8a8")
+        }
+        Activations::Float => {
+            bail!("activations of reals are not supported"; hint: "choose w8a8")
+        }
+    }
+    match scheme.weights {
+        Weights::Integers(own) if own == IntegerWeights::default() => Ok(()),
+        _ => bail!("weights of {scheme} are not supported"; hint: "choose w8a8"),
+    }
 }
 
 /// Names every node that has no quantized form.
@@ -149,13 +165,13 @@ fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()
         Op::Conv(_) | Op::ConvTranspose(_) => weights::quantize(model, position),
         Op::MatMul(_) if slots.contains(&1) => {
             if slots.contains(&0) {
-                per_tensor(model, position, 0, options.activations);
+                per_tensor(model, position, 0, options.int(8));
             }
             weights::quantize(model, position)
         }
         Op::MatMul(_) => {
             if slots.contains(&0) {
-                per_tensor(model, position, 0, options.activations);
+                per_tensor(model, position, 0, options.int(8));
             }
             weights::quantize_bias_of_product(model, position)
         }
@@ -165,7 +181,7 @@ fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()
         }
         _ => {
             for operand in slots {
-                per_tensor(model, position, operand, options.activations);
+                per_tensor(model, position, operand, options.int(8));
             }
             Ok(())
         }
