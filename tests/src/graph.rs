@@ -2,7 +2,7 @@
 
 use qcc_compiler::integer;
 use qcc_compiler::ir::{
-    Array, Data, Elem, IntType, Model, Node, QuantParams, TensorId, Type, verify,
+    Array, Data, Elem, Granularity, IntType, Model, Node, QuantParams, TensorId, Type, verify,
 };
 use qcc_compiler::kernel::interp;
 use qcc_compiler::lower::{self, Options};
@@ -23,6 +23,36 @@ impl Random {
     /// A number between limits, both included.
     pub fn within(&mut self, low: i32, high: i32) -> i32 {
         low + (self.bits() % (high - low + 1) as u64) as i32
+    }
+
+    /// Parameters of weights with a scale for each of `channels` indices along `axis`, and zero points unless
+    /// symmetric.
+    pub fn weights(
+        &mut self,
+        int: IntType,
+        channels: usize,
+        axis: usize,
+        symmetric: bool,
+    ) -> QuantParams {
+        let scales: Vec<f32> = (0..channels)
+            .map(|_| self.within(1, 100) as f32 * 2e-5)
+            .collect();
+        if symmetric {
+            return QuantParams::symmetric_per_channel(int, axis, scales);
+        }
+        let (low, high) = (int.min() as i32, int.max() as i32);
+        let zero_points = (0..channels).map(|_| self.within(low, high)).collect();
+        let map = Granularity::PerChannel {
+            axis,
+            scales,
+            zero_points,
+        };
+        QuantParams {
+            int,
+            low,
+            high,
+            map,
+        }
     }
 
     /// An index below `count`.
@@ -87,8 +117,13 @@ impl Graph {
 
     /// Weights of a convolution or matrix product, with a scale for each index along `axis`.
     pub fn weights(&mut self, shape: &[usize], axis: usize) -> TensorId {
-        let scales = (0..shape[axis]).map(|_| self.random.within(1, 100) as f32 * 2e-5);
-        let params = QuantParams::symmetric_per_channel(IntType::I8, axis, scales.collect());
+        let params = self.random.weights(IntType::I8, shape[axis], axis, true);
+        self.constant(shape, params)
+    }
+
+    /// Weights of any type, with a scale and a zero point for each index along `axis`.
+    pub fn weights_of(&mut self, int: IntType, shape: &[usize], axis: usize) -> TensorId {
+        let params = self.random.weights(int, shape[axis], axis, false);
         self.constant(shape, params)
     }
 

@@ -55,8 +55,15 @@ fn operators(graph: &mut Graph, x: TensorId, other: TensorId) -> Vec<(Op, Vec<Te
     };
     let activation = Clamp::NONE;
     let mut all: Vec<(Op, Vec<TensorId>, bool)> = vec![];
-    for (filters, depth, groups) in [(19, 37, 1), (37, 1, 37)] {
-        let w = graph.weights(&[filters, depth, 3, 3], 0);
+    let [int4, uint2] = [(4, true), (2, false)].map(|(bits, signed)| IntType { bits, signed });
+    let ints = [IntType::I8, int4, uint2].into_iter();
+    let sizes = ints.flat_map(|int| [(int, 19, 37, 1), (int, 37, 1, 37)]);
+    for (int, filters, depth, groups) in sizes {
+        let shape = [filters, depth, 3, 3];
+        let w = match int {
+            IntType::I8 => graph.weights(&shape, 0),
+            _ => graph.weights_of(int, &shape, 0),
+        };
         let op = Conv {
             strides: [1, 1],
             pads,

@@ -10,21 +10,7 @@ use qcc_compiler::kernel::{Scalar, interp};
 use qcc_compiler::lower;
 use qcc_compiler::ops::{Conv, ConvTranspose, MatMul, Op, Pads};
 use qcc_compiler::target::{self, Target};
-
-/// Numbers that repeat for a seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed ^ (mixed >> 29)
-    }
-
-    fn within(&mut self, low: i32, high: i32) -> i32 {
-        low + (self.next() % (high - low + 1) as u64) as i32
-    }
-}
+use qcc_tests::graph::Random;
 
 /// A model of one node, and how its numbers are drawn.
 struct Build {
@@ -33,6 +19,8 @@ struct Build {
     random: Random,
     /// Every weight at a limit.
     extreme: bool,
+    /// Which type weights have.
+    width: usize,
 }
 
 impl Build {
@@ -42,7 +30,13 @@ impl Build {
             inputs: vec![],
             random: Random(seed),
             extreme,
+            width: 0,
         }
+    }
+
+    /// The same with weights of another type.
+    fn of_width(self, width: usize) -> Build {
+        Build { width, ..self }
     }
 
     fn activation(&mut self) -> QuantParams {
@@ -76,17 +70,19 @@ impl Build {
     /// Weights with a scale for each of `channels` indices along `axis`, and a bias for each.
     fn weights(&mut self, shape: &[usize], axis: usize, channels: usize, bias: bool) {
         let random = &mut self.random;
-        let scales: Vec<f32> = (0..channels)
-            .map(|_| random.within(1, 100) as f32 * 2e-5)
-            .collect();
+        let ints = [(8, true), (4, true), (4, false), (2, true), (2, false)];
+        let (bits, signed) = ints[self.width % ints.len()];
+        let int = IntType { bits, signed };
+        let params = random.weights(int, channels, axis, signed);
+        let scales = params.scales(channels);
         let elements = shape.iter().product();
+        let (low, high) = (params.low, params.high);
         let extreme = self.extreme;
         let w = (0..elements).map(|_| match extreme {
-            true => [-127, 127][random.within(0, 1) as usize],
-            false => random.within(-127, 127),
+            true => [low, high][random.within(0, 1) as usize],
+            false => random.within(low, high),
         });
         let w = Array::i32(shape, w.collect());
-        let params = QuantParams::symmetric_per_channel(IntType::I8, axis, scales.clone());
         let id = self.tensor("w", shape, params, Some(w));
         self.inputs.push(Some(id));
         if bias {
@@ -257,7 +253,7 @@ proptest! {
         x in axis(),
         (groups, before, after) in channels(),
         [extreme, bias, residual] in any::<[bool; 3]>(),
-        kind in 0u8..3,
+        (kind, width) in (0u8..3, 0usize..5),
         seed in any::<u64>(),
     ) {
         let op = Conv {
@@ -267,7 +263,7 @@ proptest! {
             groups,
             activation: activation(kind),
         };
-        let mut build = Build::new(seed, extreme);
+        let mut build = Build::new(seed, extreme).of_width(width);
         build.input(&[images, groups * before, y.0, x.0]);
         build.weights(&[groups * after, before, y.1, x.1], 0, groups * after, bias);
         if residual {
@@ -284,7 +280,7 @@ proptest! {
         x in axis(),
         (groups, before, after) in channels(),
         [extreme, bias] in any::<[bool; 2]>(),
-        kind in 0u8..3,
+        (kind, width) in (0u8..3, 0usize..5),
         seed in any::<u64>(),
     ) {
         let fits = |(extent, kernel, stride, dilation, pads): &Axis| {
@@ -299,7 +295,7 @@ proptest! {
             output_padding: [seed as usize % y.2.max(y.3), seed as usize % x.2.max(x.3)],
             activation: activation(kind),
         };
-        let mut build = Build::new(seed, extreme);
+        let mut build = Build::new(seed, extreme).of_width(width);
         build.input(&[1, groups * before, y.0, x.0]);
         build.weights(&[groups * before, after, y.1, x.1], 1, groups * after, bias);
         check(&build.finish(op), seed)?;
@@ -311,10 +307,10 @@ proptest! {
         batched in any::<bool>(),
         (m, k, n) in (1usize..=5, 1usize..=70, 1usize..=40),
         [extreme, bias] in any::<[bool; 2]>(),
-        kind in 0u8..3,
+        (kind, width) in (0u8..3, 0usize..5),
         seed in any::<u64>(),
     ) {
-        let mut build = Build::new(seed, extreme);
+        let mut build = Build::new(seed, extreme).of_width(width);
         build.input(&[&batch[..], &[m, k]].concat());
         let shape = if batched { [&batch[..], &[k, n]].concat() } else { vec![k, n] };
         build.weights(&shape, shape.len() - 1, n, bias);
@@ -411,4 +407,14 @@ fn winograds_way_is_taken_where_it_pays_and_is_proven() {
         "numbers leave 32 bits"
     );
     assert!(is_winograd(&neighbours(deep, 7, 1), "x86_64-avx2"));
+    let mut narrow = neighbours(32, 7, 1);
+    let w = narrow.nodes[0].inputs[1].expect("the weights");
+    let Elem::Quantized(params) = &mut narrow[w].ty.elem else {
+        panic!("weights are quantized")
+    };
+    (params.low, params.high) = (-7, 7);
+    assert!(
+        !is_winograd(&narrow, "x86_64-avx2"),
+        "its filters are stored a byte a weight"
+    );
 }

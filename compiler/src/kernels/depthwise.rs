@@ -10,11 +10,12 @@
 //! ```
 
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
-use crate::kernels::pack::{Packed, Product};
+use crate::kernels::fields::tag;
+use crate::kernels::pack::{Packed, Product, each};
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
 use crate::kernels::tile::cut;
-use crate::kernels::{Names, Requantize, View, Window};
+use crate::kernels::{Form, Names, Requantize, View, Window};
 use crate::target::Target;
 
 /// Windows of more taps are loops, not straight lines.
@@ -31,8 +32,8 @@ pub struct Depthwise {
     pub comment: Vec<String>,
     /// The taps.
     pub window: Window,
-    /// Addends of a weight ([`Product::parts`]).
-    pub parts: usize,
+    /// How the weights are stored.
+    pub form: Form,
     /// The padded input; it has the channels of the output.
     pub input: View,
     /// Whether the input is i8, not u8.
@@ -58,8 +59,8 @@ impl Depthwise {
             conv: self,
             target,
             pixels: &pixels,
-            groups: groups(&self.window, target.depthwise.taps),
-            parts: self.parts,
+            groups: groups(&self.window, target.depthwise.taps, self.form.steps()),
+            parts: self.form.parts(),
         };
         let scalar = |signed| if signed { Scalar::I8 } else { Scalar::U8 };
         let buffer = |name: &str, signed, mutable| Buffer {
@@ -71,47 +72,42 @@ impl Depthwise {
         let residual = self.requantize.residual.as_ref();
         buffers.extend(residual.map(|r| buffer("r", r.signed, false)));
         buffers.push(buffer("y", self.requantize.signed, true));
-        let Names {
-            weights,
-            bias,
-            scales,
-        } = self.constants.clone();
         Kernel {
             name: self.name.clone(),
             comment: self.comment.clone(),
             buffers,
-            constants: vec![weights, bias, scales],
+            constants: self.constants.all(),
             body: build.body(),
         }
     }
 
-    /// The convolution's constants: weights in tiles `[vector][part][group][lane][tap]`; padding is zero.
+    /// The convolution's constants: weights in tiles `[vector][part][byte][lane][tap]`, where a byte has one group or
+    /// the fields of several; padding is zero.
     pub fn pack(&self, target: &Target, product: &Product) -> Packed {
-        let (lanes, channels) = (target.lanes, product.bias.len());
-        let groups = groups(&self.window, target.depthwise.taps);
+        let (lanes, taps) = (target.lanes, target.depthwise.taps);
+        let channels = product.bias.len();
+        let groups = groups(&self.window, taps, self.form.steps());
+        let channel = |lane: usize| (lane < channels).then_some(lane);
+        let padded = channels.next_multiple_of(lanes);
         let mut weights = vec![];
-        for first in (0..channels.next_multiple_of(lanes)).step_by(lanes) {
-            let parts = (0..self.parts).flat_map(|part| groups.iter().map(move |g| (part, g)));
-            for (part, group) in parts {
-                for lane in first..first + lanes {
-                    let weight = |tap: &Option<usize>| match tap {
-                        Some(tap) if lane < channels => product.addend(lane, *tap, part),
-                        _ => 0,
-                    };
-                    weights.extend(group.iter().map(weight));
+        for first in (0..padded).step_by(lanes) {
+            for part in 0..self.form.parts() {
+                for byte in groups.chunks(self.form.steps()) {
+                    for lane in first..first + lanes {
+                        weights.extend((0..taps).map(|tap| {
+                            let at = byte.iter().map(|group| group[tap]);
+                            product.byte(channel(lane), at, part)
+                        }));
+                    }
                 }
             }
         }
-        let each = |f: &dyn Fn(usize) -> [u8; 4]| -> Vec<u8> {
-            let padded = 0..channels.next_multiple_of(lanes);
-            padded
-                .flat_map(|c| if c < channels { f(c) } else { [0; 4] })
-                .collect()
-        };
+        let channels = || (0..padded).map(channel);
         Packed {
             weights,
-            bias: each(&|c| (product.start(c, 0) as i32).to_le_bytes()),
-            scales: each(&|c| product.scales[c].to_le_bytes()),
+            lows: product.lows(channels(), lanes, taps),
+            bias: each(channels(), |c| product.start(c, 0) as i32),
+            scales: each(channels(), |c| product.scales[c].to_bits() as i32),
         }
     }
 
@@ -122,13 +118,17 @@ impl Depthwise {
     }
 }
 
-/// The window's taps in groups of `taps`, in the order of their weights.
-fn groups(window: &Window, taps: usize) -> Vec<Group> {
+/// The window's taps in groups of `taps`, in the order of their weights, of which a byte has `steps`.
+fn groups(window: &Window, taps: usize, steps: usize) -> Vec<Group> {
     let [rows, cols] = window.extent;
     if window.taps() > UNROLLED_TAPS {
-        // Loops run along rows; each row ends with a group that is filled up with zeros.
-        let row = |i: usize| (i * cols..(i + 1) * cols).collect::<Vec<_>>();
-        return (0..rows).flat_map(|i| chunks(&row(i), taps)).collect();
+        // Loops run along rows; each row ends with a byte that is filled up with zeros.
+        let row = |i: usize| {
+            let mut groups = chunks(&(i * cols..(i + 1) * cols).collect::<Vec<_>>(), taps);
+            groups.resize(groups.len().next_multiple_of(steps), vec![None; taps]);
+            groups
+        };
+        return (0..rows).flat_map(row).collect();
     }
     let high = rows / taps * taps;
     let down = (0..high)
@@ -223,8 +223,13 @@ impl Build<'_> {
     /// Straight-line products: each group of activations is read once for all results of the tile.
     fn unrolled(&self, rows: usize, channels: usize) -> Vec<Stmt> {
         let mut steps = vec![];
-        for g in 0..self.parts * self.groups.len() {
-            steps.push(self.weights(&format!("w{g}"), size(g * self.vector())));
+        let per_byte = self.conv.form.steps();
+        for byte in 0..self.bytes() {
+            let first = byte * per_byte;
+            let count = per_byte.min(self.parts * self.groups.len() - first);
+            let offset = size(byte * self.vector());
+            let tag = tag(byte);
+            steps.extend(self.weights(&tag, offset, count, |step| format!("w{}", first + step)));
         }
         // (offsets of a group's activations, result, group), in the order of the first offset.
         let mut uses = vec![];
@@ -275,32 +280,50 @@ impl Build<'_> {
         let (window, view) = (&self.conv.window, &self.conv.input);
         let taps = self.target.depthwise.taps;
         let [down, right] = [0, 1].map(|axis| window.steps[axis] * view.strides[axis + 1]);
-        let per_row = window.extent[1].div_ceil(taps);
-        let group = |j: Expr, present: usize| {
-            let mut weights = (var("t") * per_row as i64 + j.clone()) * self.vector() as i64;
+        let (whole, rest) = (window.extent[1] / taps, window.extent[1] % taps);
+        let per_byte = self.conv.form.steps();
+        let per_row = (whole + usize::from(rest > 0)).div_ceil(per_byte);
+        // The groups of a byte, of which each has so many taps.
+        let byte = |u: Expr, present: &[usize]| {
+            let mut weights = (var("t") * per_row as i64 + u.clone()) * self.vector() as i64;
             if self.parts > 1 {
-                let part = self.groups.len() * self.vector();
-                weights = weights + var("q") * part as i64;
+                weights = weights + var("q") * (self.groups.len() * self.vector()) as i64;
             }
-            let mut steps = vec![self.weights("w0", weights)];
-            for i in 0..rows {
-                let first = var("t") * down as i64 + j.clone() * (taps * right) as i64;
-                let first = first + size(i * self.pixels.row().strides[0]);
-                let addresses = (0..taps)
-                    .map(|tap| first.clone() + size(if tap < present { tap * right } else { 0 }))
-                    .collect();
-                steps.push(self.activations(&format!("a{i}"), addresses, channels));
-                steps.push(accumulate(i, &format!("a{i}"), "w0"));
+            let name = |step| format!("w{step}");
+            let mut steps = self.weights("", weights, present.len(), name);
+            for (step, present) in present.iter().enumerate() {
+                for i in 0..rows {
+                    let first =
+                        var("t") * down as i64 + u.clone() * (per_byte * taps * right) as i64;
+                    let first = first + size(step * taps * right);
+                    let first = first + size(i * self.pixels.row().strides[0]);
+                    let addresses = (0..taps)
+                        .map(|tap| {
+                            first.clone() + size(if tap < *present { tap * right } else { 0 })
+                        })
+                        .collect();
+                    let value = format!("a{i}{}", tag(step));
+                    steps.push(self.activations(&value, addresses, channels));
+                    steps.push(accumulate(i, &value, &format!("w{step}")));
+                }
             }
             steps
         };
-        let (whole, rest) = (window.extent[1] / taps, window.extent[1] % taps);
+        let full = whole / per_byte;
+        let mut last = vec![taps; whole % per_byte];
+        last.extend((rest > 0).then_some(rest));
         let mut row = vec![];
-        if whole > 0 {
-            row.push(counted("u", 0, whole, 1, group(var("u"), taps)));
+        if full > 0 {
+            row.push(counted(
+                "u",
+                0,
+                full,
+                1,
+                byte(var("u"), &vec![taps; per_byte]),
+            ));
         }
-        if rest > 0 {
-            row.push(counted("u", whole, whole + 1, 1, group(var("u"), rest)));
+        if !last.is_empty() {
+            row.push(counted("u", full, full + 1, 1, byte(var("u"), &last)));
         }
         let rows = counted("t", 0, window.extent[0], 1, row);
         match self.parts {
@@ -309,12 +332,35 @@ impl Build<'_> {
         }
     }
 
-    fn weights(&self, name: &str, offset: Expr) -> Stmt {
-        // A vector of channels has `groups` vectors of weights.
-        let groups = self.parts * self.groups.len();
-        let base = var("c") * (groups * self.target.depthwise.taps) as i64;
-        let address = at(&self.conv.constants.weights, base + offset);
-        define(name, "vt", op("tap_weights", [address]))
+    /// Bytes of weights of a channel, for each tap that one product takes.
+    fn bytes(&self) -> usize {
+        (self.parts * self.groups.len()).div_ceil(self.conv.form.steps())
+    }
+
+    /// The weights of the first `count` groups of a byte; `tag` tells it from others.
+    fn weights(
+        &self,
+        tag: &str,
+        offset: Expr,
+        count: usize,
+        name: impl Fn(usize) -> String,
+    ) -> Vec<Stmt> {
+        let taps = self.target.depthwise.taps;
+        let Names { weights, lows, .. } = &self.conv.constants;
+        let base = var("c") * (self.bytes() * taps) as i64;
+        let address = at(weights, base + offset);
+        let Form::Fields { each, .. } = self.conv.form else {
+            return vec![define(&name(0), "vt", op("tap_weights", [address]))];
+        };
+        let packed = format!("p{tag}");
+        let low = match each {
+            true => var("c") * taps as i64,
+            false => size(0),
+        };
+        let low = op("tap_weights", [at(lows, low)]);
+        let mut steps = vec![define(&packed, "vt", op("widen_u8", [address]))];
+        steps.extend(self.conv.form.unpack(&packed, "vt", count, low, name));
+        steps
     }
 
     fn activations(&self, name: &str, offsets: Vec<Expr>, channels: usize) -> Stmt {
@@ -362,7 +408,7 @@ mod tests {
             extent: [3, 3],
             ..Window::POINT
         };
-        let pairs = groups(&window, 2);
+        let pairs = groups(&window, 2, 1);
         let text: Vec<_> = pairs
             .iter()
             .map(|g| {

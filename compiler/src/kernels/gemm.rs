@@ -14,10 +14,11 @@
 use std::ops::Range;
 
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
+use crate::kernels::fields::tag;
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
 use crate::kernels::tile::{Channels, Segment, Tiling, split, tiling};
-use crate::kernels::{Level, Requantize, Runs, View, Window};
+use crate::kernels::{Form, Level, Requantize, Runs, View, Window};
 use crate::target::Target;
 
 /// Weights larger than this many bytes do not stay in the nearest cache while pixels pass by.
@@ -40,8 +41,8 @@ pub struct Gemm {
     pub window: Window,
     /// Groups of channels; input and output channels are multiples of it.
     pub groups: usize,
-    /// Addends of a weight ([`Product::parts`](crate::kernels::Product::parts)).
-    pub parts: usize,
+    /// How the weights are stored.
+    pub form: Form,
     /// The padded input.
     pub input: View,
     /// Whether the input is i8, not u8.
@@ -61,12 +62,23 @@ pub struct Gemm {
 /// Constants of a product, packed by [`crate::kernels::pack()`].
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// Weights, i8.
+    /// Weights, i8 or fields.
     pub weights: String,
+    /// What is added to fields, i8; empty without them.
+    pub lows: String,
     /// Where the sums start, i32.
     pub bias: String,
     /// Multipliers of the sums, f32.
     pub scales: String,
+}
+
+impl Names {
+    /// Those that exist, bias and scales last.
+    pub(crate) fn all(&self) -> Vec<String> {
+        let names = [&self.weights, &self.lows, &self.bias, &self.scales];
+        let named = names.into_iter().filter(|name| !name.is_empty());
+        named.cloned().collect()
+    }
 }
 
 /// How a product is laid out for a machine: what the kernel and the packing of its constants share.
@@ -76,7 +88,9 @@ pub(crate) struct Layout {
     pub(crate) pixels: Pixels,
     pub(crate) rows: Vec<Segment>,
     pub(crate) channels: Vec<Channels>,
-    /// Elements of a channel's weights, padded.
+    /// Bytes of weights of a run, for each number that one product takes of a channel.
+    pub(crate) bytes: usize,
+    /// Bytes of a channel's weights, padded.
     pub(crate) depth: usize,
     /// Channels of a group, padded to whole vectors.
     pub(crate) padded: usize,
@@ -105,16 +119,18 @@ impl Gemm {
         let mut runs = self
             .window
             .runs(&self.input, self.input.extent[3] / self.groups);
-        if self.parts > 1 {
-            let (count, stride) = (self.parts, 0);
+        if self.form.parts() > 1 {
+            let (count, stride) = (self.form.parts(), 0);
             runs.levels.insert(0, Level { count, stride });
         }
         let lanes = target.dot.lanes;
         let channels = self.output.extent[3] / self.groups;
         let vectors = channels.div_ceil(lanes);
         let Tiling { rows, cols } = tiling(&target.dot, pixels.row().extent, vectors);
+        let bytes = runs.steps(target.dot.k).div_ceil(self.form.steps());
         Layout {
-            depth: runs.count() * runs.steps(target.dot.k) * target.dot.k,
+            bytes,
+            depth: runs.count() * bytes * target.dot.k,
             padded: vectors * lanes,
             channels: cols
                 .iter()
@@ -148,14 +164,9 @@ impl Gemm {
         let residual = self.requantize.residual.as_ref();
         buffers.extend(residual.map(|r| buffer("r", r.signed, false)));
         buffers.push(buffer("y", self.requantize.signed, true));
-        let Names {
-            weights,
-            bias,
-            scales,
-        } = self.constants.clone();
-        let mut constants = vec![weights, bias, scales];
+        let mut constants = self.constants.all();
         if layout.depth == 0 {
-            constants.remove(0);
+            constants = constants.split_off(constants.len() - 2);
         }
         Kernel {
             name: self.name.clone(),
@@ -265,33 +276,33 @@ impl Build<'_> {
             weights = weights + var("g") * (self.layout.padded * self.layout.depth) as i64;
         }
         let mut input = size(0);
-        let mut run = self.layout.runs.steps(dot.k) * dot.k * block;
+        let mut run = self.layout.bytes * dot.k * block;
         let names = ["t", "u", "q"];
         for (level, name) in levels.iter().zip(names).rev() {
             weights = weights + var(name) * run as i64;
             input = input + var(name) * level.stride as i64;
             run *= level.count;
         }
-        let step = |k: Expr, part| {
-            let (weights, input) = (
-                weights.clone() + k.clone() * block as i64,
-                input.clone() + k,
-            );
-            self.step(rows, cols, weights, input, part)
+        let per_byte = self.gemm.form.steps();
+        let byte = |k: Expr, steps: &[Option<usize>]| {
+            let weights = weights.clone() + k.clone() * block as i64;
+            let input = input.clone() + k * per_byte as i64;
+            self.byte([rows, cols], weights, input, steps)
         };
-        let padded_read = self.gemm.slack || len % dot.k == 0;
-        let whole = if padded_read {
-            self.layout.runs.steps(dot.k)
-        } else {
-            len / dot.k
-        };
-        let mut body = match whole {
+        // What is left of a run behind its whole steps, unless more may be read.
+        let rest = if self.gemm.slack { 0 } else { len % dot.k };
+        let whole = (len - rest).div_ceil(dot.k);
+        let (bytes, left) = (whole / per_byte, whole % per_byte);
+        let mut last = vec![None; left];
+        last.extend((rest > 0).then_some(Some(rest)));
+        let full = vec![None; per_byte];
+        let mut body = match bytes {
             0 => vec![],
-            1 if padded_read => step(size(0), None),
-            _ => vec![counted("k", 0, whole * dot.k, dot.k, step(var("k"), None))],
+            1 if last.is_empty() => byte(size(0), &full),
+            _ => vec![counted("k", 0, bytes * dot.k, dot.k, byte(var("k"), &full))],
         };
-        if !padded_read {
-            body.extend(step(size(whole * dot.k), Some(len % dot.k)));
+        if !last.is_empty() {
+            body.extend(byte(size(bytes * dot.k), &last));
         }
         for (level, name) in levels.iter().zip(names).rev() {
             body = vec![counted(name, 0, level.count, 1, body)];
@@ -299,38 +310,70 @@ impl Build<'_> {
         body
     }
 
+    /// The steps of `k` products for every sum whose weights share a byte; of each, the number of elements left of
+    /// the run, or none if whole.
+    fn byte(
+        &self,
+        [rows, cols]: [usize; 2],
+        weights: Expr,
+        input: Expr,
+        parts: &[Option<usize>],
+    ) -> Vec<Stmt> {
+        let mut steps = self.weights(cols, &weights, parts.len());
+        for (step, part) in parts.iter().enumerate() {
+            let input = input.clone() + size(step * self.target.dot.k);
+            steps.extend(self.step([rows, cols], step, input, *part));
+        }
+        steps
+    }
+
+    /// The weights of `count` steps.
+    fn weights(&self, cols: usize, first: &Expr, count: usize) -> Vec<Stmt> {
+        let vector = self.target.dot.lanes * self.target.dot.k;
+        let Names { weights, lows, .. } = &self.gemm.constants;
+        let address = |j: usize| at(weights, first.clone() + size(j * vector));
+        let Form::Fields { each, .. } = self.gemm.form else {
+            let load = |j| define(&weight(0, j), "vw", op("load_b", [address(j)]));
+            return (0..cols).map(load).collect();
+        };
+        let mut steps = vec![];
+        for j in 0..cols {
+            let packed = format!("p{j}");
+            steps.push(define(&packed, "vw", op("load_fields", [address(j)])));
+            let low = match each {
+                true => self.index(j) * self.target.dot.k as i64,
+                false => size(0),
+            };
+            let low = op("load_b", [at(lows, low)]);
+            let name = |step| weight(step, j);
+            steps.extend(self.gemm.form.unpack(&packed, "vw", count, low, name));
+        }
+        steps
+    }
+
     /// One step of `k` products for every sum; `part` is the number of elements left of a run.
     fn step(
         &self,
-        rows: usize,
-        cols: usize,
-        weights: Expr,
+        [rows, cols]: [usize; 2],
+        step: usize,
         input: Expr,
         part: Option<usize>,
     ) -> Vec<Stmt> {
-        let vector = self.target.dot.lanes * self.target.dot.k;
-        let names = &self.gemm.constants;
-        let mut steps: Vec<_> = (0..cols)
-            .map(|j| {
-                let address = at(&names.weights, weights.clone() + size(j * vector));
-                define(&format!("w{j}"), "vw", op("load_b", [address]))
-            })
-            .collect();
+        let mut steps = vec![];
         for i in 0..rows {
             let index = self.layout.pixels.index(0) + size(i * self.layout.pixels.row().strides[0]);
             let group = self.gemm.input.extent[3] / self.gemm.groups;
             let index = self.grouped(index, group) + input.clone();
             let value = self.activations("x", index.clone(), part);
-            steps.push(define(&format!("a{i}"), "va", value));
+            let [a, v] = ["a", "v"].map(|name| format!("{name}{i}{}", tag(step)));
+            steps.push(define(&a, "va", value));
             if self.gemm.magnitudes {
-                let value = self.activations("v", index, part);
-                steps.push(define(&format!("v{i}"), "va", value));
+                steps.push(define(&v, "va", self.activations("v", index, part)));
             }
             for j in 0..cols {
-                let [a, v, w] = [format!("a{i}"), format!("v{i}"), format!("w{j}")].map(var);
-                let sums = var(sum(i, j));
+                let (sums, a, w) = (var(sum(i, j)), var(&a), var(weight(step, j)));
                 let value = match self.gemm.magnitudes {
-                    true => op("dot_magnitude", [sums, a, v, w]),
+                    true => op("dot_magnitude", [sums, a, var(&v), w]),
                     false => op("dot", [sums, a, w]),
                 };
                 steps.push(Stmt::Set {
@@ -355,8 +398,12 @@ impl Build<'_> {
 
     /// Address of a vector of a constant that has one element a channel.
     fn constant(&self, name: &str, vector: usize) -> Expr {
-        let index = self.grouped(var("c"), self.layout.padded);
-        at(name, index + size(vector * self.target.dot.lanes))
+        at(name, self.index(vector))
+    }
+
+    /// Index of the first channel of one of the tile's vectors, padding counted.
+    fn index(&self, vector: usize) -> Expr {
+        self.grouped(var("c"), self.layout.padded) + size(vector * self.target.dot.lanes)
     }
 
     /// Index of the tile's first channel, in row `i` of the tile, in a view that results have.
@@ -381,4 +428,8 @@ fn grid(rows: usize, cols: usize) -> impl Iterator<Item = (usize, usize)> {
 
 fn sum(row: usize, col: usize) -> String {
     format!("s{row}_{col}")
+}
+
+fn weight(step: usize, col: usize) -> String {
+    format!("w{col}{}", tag(step))
 }

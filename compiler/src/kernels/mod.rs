@@ -3,6 +3,7 @@
 pub(crate) mod copy;
 mod depthwise;
 pub(crate) mod elementwise;
+mod fields;
 pub(crate) mod gather;
 mod gemm;
 pub(crate) mod magnitude;
@@ -22,6 +23,7 @@ mod window;
 pub(crate) mod winograd;
 
 pub use depthwise::Depthwise;
+pub use fields::{Fields, Form};
 pub use gemm::{Gemm, Names};
 pub use pack::{Packed, Product, offset, pack};
 pub use products::Products;

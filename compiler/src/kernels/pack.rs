@@ -1,6 +1,6 @@
 //! Constants of products in the order in which kernels read them.
 
-use crate::kernels::Gemm;
+use crate::kernels::{Fields, Form, Gemm};
 use crate::target::Target;
 
 /// A product's numbers, as the model knows them.
@@ -17,13 +17,17 @@ pub struct Product {
     pub zero_point: i32,
     /// Smallest and largest activation.
     pub range: (i32, i32),
+    /// What is stored in place of weights that few bits hold.
+    pub fields: Option<Fields>,
 }
 
 /// Little-endian bytes of a product's constants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packed {
-    /// i8.
+    /// i8, or fields.
     pub weights: Vec<u8>,
+    /// i8: what is added to fields; empty without them.
+    pub lows: Vec<u8>,
     /// i32.
     pub bias: Vec<u8>,
     /// f32.
@@ -47,11 +51,68 @@ impl Product {
         (largest as usize).div_ceil(LARGEST as usize)
     }
 
-    /// One of the addends of a channel's weight.
-    pub(crate) fn addend(&self, channel: usize, k: usize, part: usize) -> u8 {
-        let weight = self.row(channel)[k];
-        let rest = weight.abs() - part as i32 * LARGEST;
-        (rest.clamp(0, LARGEST) * weight.signum()) as i8 as u8
+    /// How the weights are stored.
+    pub fn form(&self) -> Form {
+        match &self.fields {
+            None => Form::Bytes {
+                parts: self.parts(),
+            },
+            Some(Fields { bits, lows }) => Form::Fields {
+                bits: *bits,
+                each: lows.iter().any(|low| *low != lows[0]),
+            },
+        }
+    }
+
+    /// The byte of the weights `at` of a channel, one for each step that shares it: one of the addends of the only
+    /// one, or their fields. A step that is `None` has weight 0, a channel that is `None` has no others.
+    pub(crate) fn byte(
+        &self,
+        channel: Option<usize>,
+        at: impl Iterator<Item = Option<usize>>,
+        part: usize,
+    ) -> u8 {
+        let weight = |k: Option<usize>| match (channel, k) {
+            (Some(channel), Some(k)) => self.row(channel)[k],
+            _ => 0,
+        };
+        match &self.fields {
+            None => at.fold(0, |_, k| addend(weight(k), part)),
+            Some(fields) => {
+                let low = channel.map_or(0, |channel| fields.lows[channel]);
+                let shifted = at.enumerate().map(|(step, k)| {
+                    let field = weight(k) - low;
+                    assert!(
+                        (0..1 << fields.bits).contains(&field),
+                        "weights are in range"
+                    );
+                    field << (step * fields.bits)
+                });
+                shifted.fold(0, |byte, field| byte | field as u8)
+            }
+        }
+    }
+
+    /// What is added to the fields of `lanes` channels at once, each `k` times: one vector, or one for each of
+    /// `channels`, which `None` fills up.
+    pub(crate) fn lows(
+        &self,
+        channels: impl Iterator<Item = Option<usize>>,
+        lanes: usize,
+        k: usize,
+    ) -> Vec<u8> {
+        match (&self.fields, self.form()) {
+            (Some(fields), Form::Fields { each: false, .. }) => {
+                vec![fields.lows[0] as u8; lanes * k]
+            }
+            (Some(fields), _) => {
+                let low = |c: Option<usize>| c.map_or(0, |c| fields.lows[c]) as u8;
+                channels
+                    .flat_map(|c| std::iter::repeat_n(low(c), k))
+                    .collect()
+            }
+            (None, _) => vec![],
+        }
     }
 
     /// Where a channel's sum starts when activations are read as `x + offset`:
@@ -62,51 +123,57 @@ impl Product {
     }
 }
 
-/// The constants of `gemm`, in tiles `[group][tile][part][run][step][vector][lane][k]`; padding is zero.
-/// Activations are read as `x + offset`.
+/// One of the addends of a weight.
+fn addend(weight: i32, part: usize) -> u8 {
+    let rest = weight.abs() - part as i32 * LARGEST;
+    (rest.clamp(0, LARGEST) * weight.signum()) as i8 as u8
+}
+
+/// The constants of `gemm`, in tiles `[group][tile][part][run][byte][vector][lane][k]`, where a byte has one step or
+/// the fields of several; padding is zero. Activations are read as `x + offset`.
 pub fn pack(gemm: &Gemm, target: &Target, product: &Product, offset: i32) -> Packed {
     let layout = gemm.layout(target);
     let dot = &target.dot;
     let group = product.bias.len() / gemm.groups;
-    let (runs, steps) = (layout.runs.count(), layout.runs.steps(dot.k));
-    let runs_of_part = runs / gemm.parts;
+    let (runs, bytes) = (layout.runs.count(), layout.bytes);
+    let (steps, parts) = (gemm.form.steps(), gemm.form.parts());
     let mut weights = Vec::with_capacity(gemm.groups * layout.padded * layout.depth);
+    let channel = |g: usize, lane: usize| (lane < group).then_some(g * group + lane);
     for g in 0..gemm.groups {
         for lanes in layout.tiles(dot.lanes) {
-            for (run, step) in (0..runs).flat_map(|run| (0..steps).map(move |step| (run, step))) {
-                let (part, run) = (run / runs_of_part, run % runs_of_part);
+            for (run, byte) in (0..runs).flat_map(|run| (0..bytes).map(move |byte| (run, byte))) {
+                let (part, run) = (run / (runs / parts), run % (runs / parts));
                 let first = run * layout.runs.len;
                 let end = first + layout.runs.len;
-                let start = first + step * dot.k;
                 for lane in lanes.clone() {
-                    weights.extend(
-                        (start..start + dot.k).map(|k| match lane < group && k < end {
-                            true => product.addend(g * group + lane, k, part),
-                            false => 0,
-                        }),
-                    );
+                    weights.extend((0..dot.k).map(|k| {
+                        let at =
+                            (byte * steps..(byte + 1) * steps).map(|step| first + step * dot.k + k);
+                        let at = at.map(|k| (k < end).then_some(k));
+                        product.byte(channel(g, lane), at, part)
+                    }));
                 }
             }
         }
     }
     let padded = layout.padded;
-    let each = |f: &dyn Fn(usize) -> [u8; 4]| -> Vec<u8> {
-        let lanes = (0..gemm.groups).flat_map(|g| (0..padded).map(move |lane| (g, lane)));
-        lanes
-            .flat_map(|(g, lane)| {
-                if lane < group {
-                    f(g * group + lane)
-                } else {
-                    [0; 4]
-                }
-            })
-            .collect()
-    };
+    let channels = || (0..gemm.groups).flat_map(|g| (0..padded).map(move |lane| channel(g, lane)));
     Packed {
         weights,
-        bias: each(&|c| (product.start(c, offset) as i32).to_le_bytes()),
-        scales: each(&|c| product.scales[c].to_le_bytes()),
+        lows: product.lows(channels(), dot.lanes, dot.k),
+        bias: each(channels(), |c| product.start(c, offset) as i32),
+        scales: each(channels(), |c| product.scales[c].to_bits() as i32),
     }
+}
+
+/// A word for each channel, 0 for those that fill up a vector.
+pub(crate) fn each(
+    channels: impl Iterator<Item = Option<usize>>,
+    word: impl Fn(usize) -> i32,
+) -> Vec<u8> {
+    channels
+        .flat_map(|c| c.map_or(0, &word).to_le_bytes())
+        .collect()
 }
 
 /// What the machine adds to an activation before it multiplies.

@@ -6,7 +6,7 @@ use crate::ir::{Elem, IntType, QuantParams, Type};
 use crate::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use crate::kernels::pack::{offset, pack};
 use crate::kernels::{
-    Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, Winograd,
+    Depthwise, Fields, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, Winograd,
 };
 use crate::prove;
 use crate::target::{self, Target};
@@ -29,9 +29,57 @@ struct Case {
     clamp: i32,
     /// Every activation and weight at its limit.
     extreme: bool,
-    /// Whether weights reach ±255, as those with a zero point do.
-    asymmetric: bool,
+    weights: Weights,
     seed: u64,
+}
+
+/// What weights there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Weights {
+    /// Up to ±127.
+    Bytes,
+    /// Up to ±255, as those with a zero point are.
+    Asymmetric,
+    /// Of 2 or 4 bits, with one smallest weight.
+    Narrow(usize),
+    /// Of 2 or 4 bits, with a zero point for each channel.
+    NarrowAsymmetric(usize),
+}
+
+impl Weights {
+    fn fields(self, channels: usize, random: &mut Random) -> Option<Fields> {
+        let (bits, each) = match self {
+            Weights::Narrow(bits) => (bits, false),
+            Weights::NarrowAsymmetric(bits) => (bits, true),
+            _ => return None,
+        };
+        let most = (1 << bits) - 1;
+        let first = -random.within(0, most);
+        let lows = (0..channels).map(|_| if each { -random.within(0, most) } else { first });
+        let lows = lows.collect();
+        Some(Fields { bits, lows })
+    }
+
+    fn limits(self, fields: Option<&Fields>, channel: usize) -> (i32, i32) {
+        match (self, fields) {
+            (_, Some(Fields { bits, lows })) => {
+                let low = lows[channel];
+                (low, low + (1 << bits) - 1)
+            }
+            (Weights::Asymmetric, _) => (-255, 255),
+            _ => (-127, 127),
+        }
+    }
+}
+
+fn weights() -> impl Strategy<Value = Weights> {
+    let bits = || prop_oneof![Just(2usize), Just(4)];
+    prop_oneof![
+        Just(Weights::Bytes),
+        Just(Weights::Asymmetric),
+        bits().prop_map(Weights::Narrow),
+        bits().prop_map(Weights::NarrowAsymmetric),
+    ]
 }
 
 fn axis() -> impl Strategy<Value = (usize, usize, usize, usize)> {
@@ -48,18 +96,19 @@ fn case(depthwise: bool) -> impl Strategy<Value = Case> {
             .prop_map(|(g, (c, m))| (g, [c, m]))
             .boxed()
     };
-    let flags = any::<[bool; 6]>();
+    let flags = any::<[bool; 5]>();
     (
         1usize..=2,
         axis(),
         axis(),
         channels,
         flags,
+        weights(),
         0i32..256,
         any::<u64>(),
     )
         .prop_map(
-            |(images, y, x, (groups, channels), flags, clamp, seed)| Case {
+            |(images, y, x, (groups, channels), flags, weights, clamp, seed)| Case {
                 images,
                 size: [y.0, x.0],
                 window: Window {
@@ -74,7 +123,7 @@ fn case(depthwise: bool) -> impl Strategy<Value = Case> {
                 residual: flags[2],
                 slack: flags[3],
                 extreme: flags[4],
-                asymmetric: flags[5],
+                weights,
                 clamp,
                 seed,
             },
@@ -131,20 +180,24 @@ fn fill(case: &Case) -> Filled {
         true => [low, high, high][random.within(0, 2) as usize],
         false => random.within(low, high),
     };
-    let reach = if case.asymmetric { 255 } else { 127 };
-    let w = |random: &mut Random| match case.extreme {
-        true => [-reach, reach][random.within(0, 1) as usize],
-        false => random.within(-reach, reach),
-    };
     let m = case.groups * mg;
+    let fields = case.weights.fields(m, &mut random);
+    let w = |random: &mut Random, i: usize| {
+        let (low, high) = case.weights.limits(fields.as_ref(), i / depth);
+        match case.extreme {
+            true => [low, high][random.within(0, 1) as usize],
+            false => random.within(low, high),
+        }
+    };
     let product = Product {
-        weights: (0..m * depth).map(|_| w(&mut random)).collect(),
+        weights: (0..m * depth).map(|i| w(&mut random, i)).collect(),
         bias: (0..m).map(|_| random.within(-5000, 5000)).collect(),
         scales: (0..m)
             .map(|_| random.within(1, 1000) as f32 * 3e-6)
             .collect(),
         zero_point: random.within(low, high),
         range: (low, high),
+        fields,
     };
     let (low, high) = limits(case.signed);
     let lowest = random.within(low, (high - case.clamp).max(low));
@@ -209,9 +262,13 @@ impl Filled {
         out
     }
 
-    fn names() -> Names {
+    fn names(product: &Product) -> Names {
         Names {
             weights: "weights".into(),
+            lows: match product.fields {
+                Some(_) => "lows".into(),
+                None => String::new(),
+            },
             bias: "bias".into(),
             scales: "scales".into(),
         }
@@ -223,14 +280,14 @@ impl Filled {
             comment: vec![],
             window: self.case.window,
             groups: self.case.groups,
-            parts: self.product.parts(),
+            form: self.product.form(),
             input: self.input,
             input_signed: self.case.input_signed,
             slack: self.case.slack,
             magnitudes: false,
             output: self.output,
             requantize: self.requantize.clone(),
-            constants: Self::names(),
+            constants: Self::names(&self.product),
         };
         (
             gemm.kernel(target),
@@ -248,13 +305,13 @@ impl Filled {
             name: "depthwise".into(),
             comment: vec![],
             window: self.case.window,
-            parts: self.product.parts(),
+            form: self.product.form(),
             input: self.input,
             input_signed: self.case.input_signed,
             slack: self.case.slack,
             output: self.output,
             requantize: self.requantize.clone(),
-            constants: Self::names(),
+            constants: Self::names(&self.product),
         };
         (conv.kernel(target), conv.pack(target, &self.product))
     }
@@ -268,7 +325,7 @@ impl Filled {
             input_signed: self.case.input_signed,
             output: self.output,
             requantize: self.requantize.clone(),
-            constants: Self::names(),
+            constants: Self::names(&self.product),
             tables: ["rows".into(), "columns".into()],
         };
         if self.case.size[0] == self.case.size[1] {
@@ -345,6 +402,7 @@ impl Filled {
         args.push(Slot::Output(0, 0));
         let mut constants = vec![
             constant("weights", Scalar::I8, packed.weights),
+            constant("lows", Scalar::I8, packed.lows),
             constant("bias", Scalar::I32, packed.bias),
             constant("scales", Scalar::F32, packed.scales),
         ];
@@ -384,7 +442,7 @@ fn neighbours() -> impl Strategy<Value = Case> {
         groups: 1,
         channels: [before, after],
         slack: true,
-        asymmetric: false,
+        weights: Weights::Bytes,
         ..case
     })
 }
@@ -445,7 +503,7 @@ fn a_large_depthwise_window_is_a_loop_and_exact() {
         residual: false,
         slack: false,
         clamp: 255,
-        asymmetric: false,
+        weights: Weights::Bytes,
         extreme: true,
         seed: 7,
     };

@@ -193,7 +193,7 @@ impl Winograd {
                         let m = start + j * target.lanes + lane;
                         let inputs = step * taps..(step + 1) * taps;
                         weights.extend(inputs.map(|c| match m < channels && c < depth {
-                            true => product.addend(m, tap * depth + c, 0),
+                            true => product.byte(Some(m), [Some(tap * depth + c)].into_iter(), 0),
                             false => 0,
                         }));
                     }
@@ -209,6 +209,7 @@ impl Winograd {
         };
         Packed {
             weights,
+            lows: vec![],
             bias: each(&|m| (4 * product.start(m, 0) as i32).to_le_bytes()),
             scales: each(&|m| (product.scales[m] / 4.0).to_le_bytes()),
         }
@@ -231,12 +232,7 @@ impl Winograd {
             buffer("m", Scalar::I32, true),
             buffer("y", bytes(self.requantize.signed), true),
         ]);
-        let Names {
-            weights,
-            bias,
-            scales,
-        } = self.constants.clone();
-        let mut constants = vec![weights, bias, scales];
+        let mut constants = self.constants.all();
         for (axis, table) in self.tables.iter().enumerate() {
             if self.firsts(axis).is_some() && !constants.contains(table) {
                 constants.push(table.clone());

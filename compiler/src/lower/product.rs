@@ -5,7 +5,8 @@ use crate::ir::{Clamp, Node, TensorId};
 use crate::kernel::Scalar;
 use crate::kernels::magnitude;
 use crate::kernels::{
-    Depthwise, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, offset, pack,
+    Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual, View, Window,
+    offset, pack,
 };
 use crate::lower::{Lowering, Place, layout, winograd};
 use crate::ops::Pads;
@@ -28,7 +29,8 @@ pub(super) fn numbers(cx: &Lowering, node: &Node, channels: usize) -> Product {
     let (s_x, zero_point) = cx.quant(x);
     let (s_y, _) = cx.quant(node.output);
     let range = (cx.params(x).low, cx.params(x).high);
-    let scales = cx.params(w).scales(channels);
+    let params = cx.params(w);
+    let scales = params.scales(channels);
     Product {
         weights: vec![],
         bias: match cx.model.constant(node, 2) {
@@ -38,6 +40,7 @@ pub(super) fn numbers(cx: &Lowering, node: &Node, channels: usize) -> Product {
         scales: scales.iter().map(|s_w| (s_x * s_w) / s_y).collect(),
         zero_point,
         range,
+        fields: Fields::new((params.low, params.high), &params.zero_points(channels)),
     }
 }
 
@@ -152,7 +155,7 @@ pub(super) fn emit(
             name,
             comment: vec![],
             window: windows.window,
-            parts: product.parts(),
+            form: product.form(),
             input,
             input_signed,
             slack,
@@ -191,7 +194,7 @@ pub(super) fn emit(
             comment: vec![],
             window: windows.window,
             groups: windows.groups,
-            parts: product.parts(),
+            form: product.form(),
             input,
             input_signed: input_signed || signed.is_some(),
             slack,
@@ -252,6 +255,10 @@ pub(super) fn constants(cx: &mut Lowering, packed: Packed) -> Names {
             true => String::new(),
             false => cx.constant("weights", Scalar::I8, packed.weights),
         },
+        lows: match packed.lows.is_empty() {
+            true => String::new(),
+            false => cx.constant("lows", Scalar::I8, packed.lows),
+        },
         bias: cx.constant("bias", Scalar::I32, packed.bias),
         scales: cx.constant("scales", Scalar::F32, packed.scales),
     }
@@ -287,14 +294,22 @@ fn comment(
             cx.shape(id)
         )
     };
-    Ok(vec![
+    let mut lines = vec![
         format!("{}: {}", node.op.name(), tensor(x)),
         format!("to {}.", tensor(node.output)),
         format!(
             "{window}. Proven: sums stay within ±{sum}, scaled ones within ±{:.0}.",
             scaled.ceil()
         ),
-    ])
+    ];
+    if let Form::Fields { bits, .. } = product.form() {
+        let (count, packed) = (8 / bits, product.weights.len() * bits / 8);
+        lines.push(format!(
+            "{} weights of {bits} bits, {count} to a byte: {packed} bytes and padding.",
+            product.weights.len()
+        ));
+    }
+    Ok(lines)
 }
 
 /// The four extents of an image or of a convolution's weights.

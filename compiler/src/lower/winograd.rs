@@ -1,7 +1,7 @@
 //! Which convolutions are computed by Winograd's F(2×2, 3×3).
 
 use crate::kernel::Scalar;
-use crate::kernels::{Names, Product, Requantize, Winograd, winograd};
+use crate::kernels::{Form, Names, Product, Requantize, Winograd, winograd};
 use crate::lower::Lowering;
 use crate::lower::product::{Windows, constants};
 use crate::prove;
@@ -19,7 +19,7 @@ pub(super) fn choose(
     let ((_, input), (_, output)) = (windows.input, windows.output);
     let vector = cx.target.lanes * cx.target.depthwise.taps;
     let readable = slack || input.extent[3].is_multiple_of(vector);
-    let bytes = product.parts() == 1;
+    let bytes = product.form() == Form::Bytes { parts: 1 };
     let taken = bytes && windows.groups == 1 && winograd::takes(&windows.window, &output);
     if !taken || !readable || !pays(cx, windows) {
         return None;

@@ -95,6 +95,7 @@ mod tests {
             scales: vec![scale],
             zero_point: 0,
             range: (0, 255),
+            fields: None,
         }
     }
 

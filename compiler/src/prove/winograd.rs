@@ -70,6 +70,7 @@ mod tests {
             scales: vec![1e-3],
             zero_point: 0,
             range: (0, 255),
+            fields: None,
         }
     }
 

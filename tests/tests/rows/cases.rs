@@ -114,6 +114,7 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
     if target.dot.magnitudes {
         cases.extend(magnitudes(target));
     }
+    cases.extend(fields(target));
     if target.has("splat_i16") {
         cases.extend(sixteens(target));
     }
@@ -466,6 +467,62 @@ fn products(t: &Target) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// Weights of few bits, seen through a product: of 4 bits from their smallest on, and of 2 bits.
+fn fields(t: &Target) -> Vec<Case> {
+    let constant = |name: &str, len: usize, value: &dyn Fn(usize) -> u8| Constant {
+        name: name.into(),
+        elem: Scalar::I8,
+        bytes: (0..len).map(value).collect(),
+    };
+    let any = |i: usize| (i * 73 + 29) as u8;
+    let low = |i: usize| -((i % 16) as i8) as u8;
+    let case = |name: &str, value: Expr, len: usize, product: &dyn Fn(Expr) -> Expr| {
+        let packed = constant(&format!("fields_{name}"), len, &any);
+        Case::new(name, vec![show(t, product(value))]).with(packed)
+    };
+    let lows = |name: &str, len: usize| constant(name, len, &low);
+    let (block, vector) = (t.dot.lanes * t.dot.k, t.lanes * t.depthwise.taps);
+    let dot = |w| op("dot", [narrow(t, 0), op("load_a_u8", [x(t, 0)]), w]);
+    let addresses: Vec<Expr> = (0..t.depthwise.taps).map(|tap| x(t, tap)).collect();
+    let dot_taps = |w| {
+        op(
+            "dot_taps",
+            [narrow(t, 0), op("taps_u8", addresses.clone()), w],
+        )
+    };
+    let packed = |name: &str| op("load_fields", [at(format!("fields_{name}"), int(0))]);
+    let tap = |shift: i64, mask: i64| {
+        let packed = op("widen_u8", [at("fields_tap_field", int(0))]);
+        op("tap_field", [packed, int(shift), int(mask)])
+    };
+    let name = "add_weights";
+    let low = op("load_b", [at("lows_add_weights", int(0))]);
+    let sum = op(name, [op("field", [packed(name), int(4), int(15)]), low]);
+    let taps = op(
+        "add_i16",
+        [
+            tap(4, 15),
+            op("tap_weights", [at("lows_tap_field", int(0))]),
+        ],
+    );
+    vec![
+        case(
+            "first_field",
+            op("first_field", [packed("first_field"), int(3)]),
+            block,
+            &dot,
+        ),
+        case(
+            "field",
+            op("field", [packed("field"), int(6), int(3)]),
+            block,
+            &dot,
+        ),
+        case(name, sum, block, &dot).with(lows("lows_add_weights", block)),
+        case("tap_field", taps, vector, &dot_taps).with(lows("lows_tap_field", vector)),
+    ]
 }
 
 /// Numbers of 16 bits, seen through a product by weights.

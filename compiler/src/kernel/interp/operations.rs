@@ -86,6 +86,9 @@ fn memory_operation(name: &str) -> Option<Operation> {
             ))
         },
         "load_b" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.dot.lanes * t.dot.k))),
+        "load_fields" => {
+            |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), t.dot.lanes * t.dot.k)))
+        }
         "taps_u8" => |t, m, v| Value::Ints(taps(t, m, v, t.lanes, unsigned)),
         "taps_i8" => |t, m, v| Value::Ints(taps(t, m, v, t.lanes, signed)),
         "taps_u8_part" => |t, m, v| Value::Ints(taps(t, m, v, part_len(v), unsigned)),
@@ -128,6 +131,9 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "min_i32" => |_, m, v| zip(m, v, |a, b| Some(a.min(b))),
         "add_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a + b)),
         "sub_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a - b)),
+        "first_field" => |_, _, v| field(&v[0], 0, &v[1]),
+        "field" | "tap_field" => |_, _, v| field(&v[0], v[1].int(), &v[2]),
+        "add_weights" => |_, m, v| zip(m, v, |a, b| i8_of(a + b)),
         "pack_u8" => |_, _, v| Value::Bytes(packed(v, 0, 255)),
         "pack_i8" => |_, _, v| Value::Bytes(packed(v, -128, 127)),
         "max_u8" => |_, _, v| bytes(v, |a, b| a.max(b)),
@@ -240,6 +246,15 @@ fn halves(bytes: &[u8]) -> Vec<i32> {
         .iter()
         .map(|x| i16::from_le_bytes(*x).into())
         .collect()
+}
+
+fn field(packed: &Value, shift: i64, mask: &Value) -> Value {
+    let fields = packed.ints().iter();
+    Value::Ints(fields.map(|x| x >> shift & mask.int() as i32).collect())
+}
+
+fn i8_of(value: i32) -> Option<i32> {
+    i8::try_from(value).ok().map(i32::from)
 }
 
 fn i16_of(value: i32) -> Option<i32> {
