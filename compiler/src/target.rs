@@ -27,6 +27,8 @@ pub struct Target {
     pub dot: Dot,
     /// The product that depthwise convolution is built on.
     pub depthwise: Depthwise,
+    /// The tile of sums in floating point.
+    pub reals: Reals,
     /// What C needs.
     pub c: C,
     /// What Rust needs.
@@ -80,6 +82,16 @@ pub struct Winograd {
 pub struct Depthwise {
     /// Taps multiplied by one `dot_taps`.
     pub taps: usize,
+}
+
+/// The sums of products of reals that fit the registers, and hide the latency of a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reals {
+    /// Rows of a tile.
+    pub rows: usize,
+    /// Vectors of `lanes` columns in a tile.
+    pub cols: usize,
 }
 
 /// What a C compiler is told.
@@ -150,6 +162,7 @@ struct File {
     align: Option<usize>,
     dot: Option<Dot>,
     depthwise: Option<Depthwise>,
+    reals: Option<Reals>,
     #[serde(default)]
     c: C,
     #[serde(default)]
@@ -190,10 +203,12 @@ impl Target {
     }
 
     fn root(file: File) -> Result<Target> {
-        let (Some(lanes), Some(bytes), Some(align), Some(dot), Some(depthwise)) =
-            (file.lanes, file.bytes, file.align, file.dot, file.depthwise)
+        let (Some(lanes), Some(bytes), Some(align)) = (file.lanes, file.bytes, file.align) else {
+            bail!("a target without parent needs lanes, bytes and align");
+        };
+        let (Some(dot), Some(depthwise), Some(reals)) = (file.dot, file.depthwise, file.reals)
         else {
-            bail!("a target without parent needs lanes, bytes, align, dot and depthwise");
+            bail!("a target without parent needs dot, depthwise and reals");
         };
         let mut prelude = file.prelude;
         for (name, text) in functions(RUNTIME_SUPPORT) {
@@ -207,6 +222,7 @@ impl Target {
             align,
             dot,
             depthwise,
+            reals,
             c: file.c,
             rust: file.rust,
             types: file.types,
@@ -223,6 +239,7 @@ impl Target {
         self.align = file.align.unwrap_or(self.align);
         self.dot = file.dot.unwrap_or(self.dot);
         self.depthwise = file.depthwise.unwrap_or(self.depthwise);
+        self.reals = file.reals.unwrap_or(self.reals);
         self.c.flags.extend(file.c.flags);
         self.c.gcc.extend(file.c.gcc);
         self.c.requires = file.c.requires.or(self.c.requires);

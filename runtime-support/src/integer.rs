@@ -135,3 +135,32 @@ fn float_add_round(x: (bool, u64, i32), y: (bool, u64, i32)) -> i32 {
     let rounded = round_shift(sum, -scale) as i32;
     if negative { -rounded } else { rounded }
 }
+
+/// The square root of the f32 of these bits, rounded to nearest, digit by digit.
+pub fn sqrt_f32(x: u32) -> u32 {
+    if x & 0x7fff_ffff == 0 || x == 0x7f80_0000 {
+        return x;
+    }
+    if x > 0x7f80_0000 {
+        return 0x7fc0_0000;
+    }
+    let (_, significand, exponent) = float_parts(x);
+    let lead = significand.leading_zeros() as i32 - 8;
+    let exponent = exponent + 23 - lead;
+    let odd = exponent & 1;
+    // An even power of two outside; 26 bits of root decide a nearest f32 of 24.
+    let mut rest = u64::from(significand) << (lead + 27 + odd);
+    let (mut root, mut bit) = (0, 1u64 << 50);
+    while bit != 0 {
+        let next = root + bit;
+        root >>= 1;
+        if rest >= next {
+            rest -= next;
+            root += bit;
+        }
+        bit >>= 2;
+    }
+    let root = root << 1 | u64::from(rest != 0);
+    let root = (root + 3 + (root >> 3 & 1)) >> 3;
+    (((exponent - odd) / 2 + 126) << 23) as u32 + root as u32
+}

@@ -5,9 +5,11 @@
 //! This crate says what that scaling is, once in f32 and once in integers only, with the same result:
 //! [`scale_round`] and [`scale_add_round`] are the definition, [`integer`] is what a machine without
 //! floating point runs.
+//! What is computed in f32 follows the same rule, one IEEE operation after the other: [`functions`] says how.
 
 #![no_std]
 
+pub mod functions;
 pub mod integer;
 
 /// `round_ties_even((acc as f32) · m)`, each step one IEEE f32 operation.
@@ -28,7 +30,7 @@ pub fn scale_add_round(a: i32, ma: f32, b: i32, mb: f32) -> i32 {
 }
 
 /// The integer nearest to a real below 2³¹ in magnitude; of two, the even one.
-fn round_ties_even(x: f32) -> i32 {
+pub fn round_ties_even(x: f32) -> i32 {
     // From 2²³ on every f32 is an integer; below, adding 2²³ leaves no bit for a fraction.
     const INTEGERS: f32 = 8_388_608.0;
     if x.abs() >= INTEGERS {
@@ -37,6 +39,25 @@ fn round_ties_even(x: f32) -> i32 {
         let shift = INTEGERS.copysign(x);
         ((x + shift) - shift) as i32
     }
+}
+
+/// `a` where it is greater than `b`, else `b`: of zeros the second, of a NaN and a number the second.
+pub fn max(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// `a` where it is less than `b`, else `b`.
+pub fn min(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+/// The real that the 16 bits of a finite IEEE half stand for, exactly.
+pub fn half(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7fff) << 13;
+    // Exponents of halves begin 112 below those of f32; the product is exact for subnormals too.
+    const SCALE: f32 = f32::from_bits((127 + 112) << 23);
+    let real = f32::from_bits(magnitude) * SCALE;
+    if bits & 0x8000 != 0 { -real } else { real }
 }
 
 #[cfg(test)]

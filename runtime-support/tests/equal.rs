@@ -124,3 +124,17 @@ fn extremes() {
         }
     }
 }
+
+#[test]
+fn roots_in_integers_are_those_of_the_processor() {
+    let squares = (0u32..=0x7f80_0000).step_by(4_093);
+    let near_ties = (0x80_0000u64..0x100_0000).step_by(997).map(|root| {
+        let square = (root as f64 + 0.5) * (root as f64 + 0.5);
+        ((square * 2f64.powi(-40)) as f32).to_bits()
+    });
+    for bits in squares.chain(near_ties) {
+        let expected = f32::from_bits(bits).sqrt().to_bits();
+        assert_eq!(integer::sqrt_f32(bits), expected, "{bits:#x}");
+    }
+    assert!(f32::from_bits(integer::sqrt_f32((-1f32).to_bits())).is_nan());
+}

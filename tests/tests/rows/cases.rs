@@ -28,7 +28,7 @@ pub(crate) fn buffers() -> Vec<Buffer> {
 }
 
 impl Case {
-    fn new(name: &str, body: Vec<Stmt>) -> Case {
+    pub(crate) fn new(name: &str, body: Vec<Stmt>) -> Case {
         Case {
             name: name.into(),
             constants: vec![],
@@ -36,7 +36,7 @@ impl Case {
         }
     }
 
-    fn with(mut self, constant: Constant) -> Case {
+    pub(crate) fn with(mut self, constant: Constant) -> Case {
         self.constants.push(constant);
         self
     }
@@ -110,6 +110,7 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
         numbers(target),
     ]
     .concat_all();
+    cases.extend(super::reals::cases(target));
     cases.extend(products(target));
     if target.dot.magnitudes {
         cases.extend(magnitudes(target));
@@ -131,7 +132,7 @@ impl<const N: usize> ConcatAll for [Vec<Case>; N] {
     }
 }
 
-fn do_(value: Expr) -> Stmt {
+pub(crate) fn do_(value: Expr) -> Stmt {
     Stmt::Do(value)
 }
 
@@ -155,17 +156,17 @@ fn y(target: &Target, offset: usize) -> Expr {
     at("y", var("i") * target.bytes as i64 + int(offset as i64))
 }
 
-fn z(target: &Target) -> Expr {
+pub(crate) fn z(target: &Target) -> Expr {
     at("z", var("i") * target.lanes as i64)
 }
 
 /// A vector of any numbers.
-fn wide(target: &Target, vector: usize) -> Expr {
+pub(crate) fn wide(target: &Target, vector: usize) -> Expr {
     op("load_i32", [w(target, vector)])
 }
 
 /// A vector of numbers below 2¹⁵: products and sums fit.
-fn narrow(target: &Target, vector: usize) -> Expr {
+pub(crate) fn narrow(target: &Target, vector: usize) -> Expr {
     op(
         "load_i32",
         [at(
@@ -175,7 +176,7 @@ fn narrow(target: &Target, vector: usize) -> Expr {
     )
 }
 
-fn show(target: &Target, value: Expr) -> Stmt {
+pub(crate) fn show(target: &Target, value: Expr) -> Stmt {
     do_(op("store_i32", [z(target), value]))
 }
 
@@ -230,7 +231,7 @@ fn vectors(t: &Target) -> Vec<Case> {
     cases
 }
 
-fn multipliers(t: &Target, vector: usize) -> Expr {
+pub(crate) fn multipliers(t: &Target, vector: usize) -> Expr {
     op(
         "load_f32",
         [at(

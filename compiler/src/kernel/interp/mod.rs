@@ -7,6 +7,7 @@
 
 mod memory;
 mod operations;
+mod reals;
 mod value;
 
 use std::collections::HashMap;

@@ -3,6 +3,7 @@
 use qcc_runtime_support as meaning;
 
 use super::memory::Memory;
+use super::reals;
 use super::value::Value;
 use crate::target::Target;
 
@@ -17,6 +18,7 @@ pub(super) fn operation(name: &str) -> Option<Operation> {
     memory_operation(name)
         .or_else(|| vector_operation(name))
         .or_else(|| scalar_operation(name))
+        .or_else(|| reals::operation(name))
 }
 
 fn memory_operation(name: &str) -> Option<Operation> {
@@ -29,7 +31,6 @@ fn memory_operation(name: &str) -> Option<Operation> {
                     .collect(),
             )
         },
-        "load_f32" => |t, m, v| Value::Reals(m.read_words(v[0].address(), t.lanes)),
         "load_u8" => |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), t.lanes))),
         "load_i8" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.lanes))),
         "load_u8_part" => |t, m, v| Value::Ints(filled(unsigned(part(m, v, 1)), t.lanes, 0)),
@@ -122,7 +123,6 @@ fn memory_operation(name: &str) -> Option<Operation> {
 fn vector_operation(name: &str) -> Option<Operation> {
     Some(match name {
         "splat_i32" => |t, _, v| Value::Ints(vec![i32_of(v[0].int()); t.lanes]),
-        "splat_f32" => |t, _, v| Value::Reals(vec![v[0].int() as u32; t.lanes]),
         "splat_byte" => |t, _, v| Value::Bytes(vec![v[0].int() as u8; t.bytes]),
         "add_i32" => |_, m, v| zip(m, v, i32::checked_add),
         "sub_i32" => |_, m, v| zip(m, v, i32::checked_sub),
@@ -147,15 +147,6 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "magnitude_i8" => |_, _, v| {
             let bytes = v[0].bytes().iter();
             Value::Bytes(bytes.map(|x| (*x as i8).unsigned_abs()).collect())
-        },
-        "select_f32" => |_, _, v| {
-            let sides = v[1].reals().iter().zip(v[2].reals());
-            let chosen = v[0]
-                .ints()
-                .iter()
-                .zip(sides)
-                .map(|(x, (a, b))| if *x < 0 { *a } else { *b });
-            Value::Reals(chosen.collect())
         },
         "scale_round" => |_, m, v| {
             let products = scaled(m, &v[0], &v[1]).into_iter();
@@ -369,7 +360,7 @@ fn defined(memory: &Memory, real: f64) {
     }
 }
 
-fn overflow(memory: &Memory) -> ! {
+pub(super) fn overflow(memory: &Memory) -> ! {
     panic!("{}: {} leaves its range", memory.kernel, memory.operation)
 }
 
