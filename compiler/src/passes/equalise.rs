@@ -10,7 +10,7 @@
 
 use super::activation::activation;
 use super::affine::{Sum, set_sum};
-use super::quantize::Rounded;
+use super::quantize::{Activations, Options, Rounded, Weights};
 use super::rewrite::subject;
 use crate::ir::{Channel, Clamp, Elem, Model, Node, Range, Tensor, TensorId};
 use crate::ops::Op;
@@ -56,12 +56,12 @@ fn takes_factor(model: &Model, reader: &Node, x: TensorId, axis: usize) -> bool 
 }
 
 /// Equalises the tensors whose channels samples have been seen of.
-pub(super) fn equalise(model: &mut Model) {
+pub(super) fn equalise(model: &mut Model, options: &Options) {
     for (id, _) in candidates(model) {
         let mut least = f64::INFINITY;
         let mut best = None;
         for growths in growths(model, id) {
-            let noise = noise(model, id, &growths);
+            let noise = noise(model, options, id, &growths);
             if noise < least {
                 (least, best) = (noise, Some(growths));
             }
@@ -95,15 +95,24 @@ fn growths(model: &Model, id: TensorId) -> Vec<Vec<f64>> {
 }
 
 /// The power of the noise that rounding brings into the sums after a tensor whose channels grow: of their
-/// weights, and of the tensor itself, whose steps are 255 to its range.
-fn noise(model: &Model, id: TensorId, growths: &[f64]) -> f64 {
+/// weights, and of the tensor itself.
+fn noise(model: &Model, options: &Options, id: TensorId, growths: &[f64]) -> f64 {
     let range = grown(model, id, growths);
-    let step = f64::from(range.max.max(0.0) - range.min.min(0.0)) / 255.0;
+    let width = f64::from(range.max.max(0.0) - range.min.min(0.0));
     let sums = model.consumers(id).into_iter().filter_map(|reader| {
         let node = &model.nodes[reader];
         let sum = Sum::of(model, node)?;
+        let scheme = options.scheme(node);
+        let step = match scheme.activations {
+            Activations::Integers { bits } => width / f64::from((1u32 << bits) - 1),
+            Activations::Float => 0.0,
+        };
+        let Weights::Integers(form) = scheme.weights else {
+            return None;
+        };
+        // Whatever the rounding does, its errors grow as those of the nearest integers do.
         let weights = sum.scaled(|input, _| 1.0 / growths[input]);
-        let rounded = Rounded::of(&node.op, &weights, |_| 0.0);
+        let rounded = Rounded::of(&node.op, &weights, form, |_| 0.0);
         let pairs = weights.reals().iter().zip(rounded.reals.reals());
         let terms = pairs.enumerate().map(|(i, (w, rounded))| {
             let (input, _) = sum.ends(i);
@@ -209,7 +218,7 @@ mod tests {
         let mut model = calibrated();
         let w = model.nodes[0].inputs[1].unwrap();
         rewritten(&mut model, |model| {
-            equalise(model);
+            equalise(model, &Options::default());
             Ok(1)
         });
         let scaled = model[w].value.as_ref().unwrap().reals();
@@ -234,7 +243,7 @@ mod tests {
         let mut calibration = Calibration::new(&model, Method::MinMax);
         calibration.observe(&model, &inputs(&model, 3)).unwrap();
         calibration.finish(&mut model).unwrap();
-        equalise(&mut model);
+        equalise(&mut model, &Options::default());
         assert_eq!(model[grid].value.as_ref().unwrap().reals(), weights);
     }
 

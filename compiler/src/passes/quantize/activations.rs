@@ -1,14 +1,15 @@
 //! Scale and zero point of each activation.
 
-use super::Params;
 use super::groups::Groups;
+use super::steps;
+use super::{Activations, Options, Params};
 use crate::ir::{Elem, IntType, Model, Node, QuantParams, Range, TensorId};
 use crate::ops::{Function, Op, PadMode, Unary};
 use crate::passes::intervals;
 use crate::{Error, Result};
 
 /// Parameters for every activation of reals. Fails where a range is missing, naming the tensors.
-pub(super) fn params(model: &Model, int: IntType) -> Result<Params> {
+pub(super) fn params(model: &Model, options: &Options) -> Result<Params> {
     let activations = activations(model);
     let missing = activations.iter().filter(|id| range(model, **id).is_none());
     let missing = missing.map(|id| {
@@ -28,19 +29,51 @@ pub(super) fn params(model: &Model, int: IntType) -> Result<Params> {
     }
     for node in &model.nodes {
         groups.constrain(model, node);
-        if let Some(least) = least_width(model, node) {
-            groups.at_least(node.output, least);
+        for id in node.operands() {
+            groups.at_least_bits(id, bits(options, node));
         }
+    }
+    // What reads an output is no layer: it gets 8 bits at least.
+    for node in model
+        .nodes
+        .iter()
+        .filter(|node| model.outputs.contains(&node.output))
+    {
+        groups.at_least_bits(node.output, bits(options, node).max(8));
     }
     for node in &model.nodes {
         groups.unify_concat(model, node);
     }
-    let fixed = |id: TensorId| groups.is_fixed(id).then(|| fixed_shares(int));
+    for node in &model.nodes {
+        if let Some(share) = least_width(model, node) {
+            groups.at_least(
+                node.output,
+                share * (groups.bits(node.output) as f32).exp2(),
+            );
+        }
+    }
+    for id in &activations {
+        let limit = steps::most(model, options, *id, groups.range(*id));
+        groups.at_most_steps(*id, limit);
+    }
     let params = |id: &TensorId| {
-        let free = || of_range(groups.range(*id), int);
-        (*id, fixed(*id).unwrap_or_else(free))
+        let int = options.int(groups.bits(*id));
+        let steps = ((1 << groups.bits(*id)) - 1).min(groups.steps(*id));
+        let params = match groups.is_fixed(*id) {
+            true => fixed_shares(int, steps),
+            false => of_range(groups.range(*id), int, steps),
+        };
+        (*id, params)
     };
     Ok(activations.iter().map(params).collect())
+}
+
+/// Bits that a node asks its operands for.
+fn bits(options: &Options, node: &Node) -> u8 {
+    match options.scheme(node).activations {
+        Activations::Integers { bits } => bits,
+        Activations::Float => 8,
+    }
 }
 
 /// Inputs and results that are reals.
@@ -71,26 +104,45 @@ fn known_range(node: &Node) -> Option<Range> {
     }
 }
 
-/// The shares of a softmax: 1/256 each, from the smallest integer.
-fn fixed_shares(int: IntType) -> QuantParams {
-    QuantParams::per_tensor(int, 1.0 / 256.0, int.min() as i32)
+/// The shares of a softmax: with 255 steps 1/256 each, from the smallest integer.
+fn fixed_shares(int: IntType, steps: i32) -> QuantParams {
+    let (low, high) = limits(int, steps);
+    QuantParams {
+        low,
+        high,
+        ..QuantParams::per_tensor(int, 1.0 / (steps + 1) as f32, low)
+    }
 }
 
-/// Scale and zero point for a range: widened to hold 0, and shifted so that 0 is an integer
+/// The integers of a type that are in use when a range has so many steps: all, or fewer about its middle.
+fn limits(int: IntType, steps: i32) -> (i32, i32) {
+    let low = match int.signed {
+        true => -((steps + 1) / 2),
+        false => 0,
+    };
+    (low, low + steps)
+}
+
+/// Scale and zero point for a range of so many steps: widened to hold 0, and shifted so that 0 is an integer
 /// (whitepaper §2.1).
-pub(super) fn of_range(range: Range, int: IntType) -> QuantParams {
+pub(super) fn of_range(range: Range, int: IntType, steps: i32) -> QuantParams {
     let (min, max) = (range.min.min(0.0), range.max.max(0.0));
-    let steps = (int.max() - int.min()) as f32;
+    let (low, high) = limits(int, steps);
+    let steps = steps as f32;
     let scale = (max / steps - min / steps).max(SMALLEST_SCALE);
-    let zero_point = int.min() as f32 - (min / scale).round_ties_even();
-    let zero_point = zero_point.clamp(int.min() as f32, int.max() as f32) as i32;
-    QuantParams::per_tensor(int, scale, zero_point)
+    let zero_point = low as f32 - (min / scale).round_ties_even();
+    let zero_point = zero_point.clamp(low as f32, high as f32) as i32;
+    QuantParams {
+        low,
+        high,
+        ..QuantParams::per_tensor(int, scale, zero_point)
+    }
 }
 
 /// Keeps quotients of scales finite; a tensor of zeros has this one.
 const SMALLEST_SCALE: f32 = 1e-12;
 
-/// The narrowest range of a result for which no sum, scaled to it, leaves 31 bits.
+/// The narrowest range of a result for which no sum, scaled to it, leaves 31 bits, divided by its number of steps.
 fn least_width(model: &Model, node: &Node) -> Option<f32> {
     let reach = |range: Range| range.min.abs().max(range.max.abs());
     let operand = |i: usize| {
@@ -120,8 +172,8 @@ fn least_width(model: &Model, node: &Node) -> Option<f32> {
         },
         _ => operand(0)?,
     };
-    // The sum in steps of the result stays below 2³⁰, with 256 steps to the range.
-    Some(largest * (256.0 / (1u32 << 30) as f32))
+    // The sum in steps of the result stays below 2³⁰.
+    Some(largest / (1u32 << 30) as f32)
 }
 
 #[cfg(test)]
@@ -129,7 +181,7 @@ mod tests {
     use super::*;
 
     fn uniform(min: f32, max: f32, int: IntType) -> (f32, i32) {
-        of_range(Range { min, max }, int).uniform()
+        of_range(Range { min, max }, int, 255).uniform()
     }
 
     #[test]
@@ -142,6 +194,24 @@ mod tests {
         assert_eq!(uniform(-255.0, -51.0, IntType::U8), (1.0, 255));
         // Shifted by less than half a step.
         assert_eq!(uniform(-0.3, 254.7, IntType::U8), (1.0, 0));
+    }
+
+    #[test]
+    fn fewer_steps_use_a_part_of_the_type() {
+        let range = Range {
+            min: -1.0,
+            max: 2.0,
+        };
+        let limits = |int, steps| {
+            let params = of_range(range, int, steps);
+            (params.low, params.high, params.uniform().1)
+        };
+        assert_eq!(limits(IntType::U8, 15), (0, 15, 5));
+        assert_eq!(limits(IntType::I8, 15), (-8, 7, -3));
+        assert_eq!(limits(IntType::U8, 127), (0, 127, 42));
+        assert_eq!(limits(IntType::I8, 127), (-64, 63, -22));
+        assert_eq!(limits(IntType::I16, 65_535), (-32_768, 32_767, -10_923));
+        assert_eq!(limits(IntType::I16, 30_000), (-15_000, 15_000, -5_000));
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub(super) struct Groups {
     range: Vec<Range>,
     least: Vec<f32>,
     fixed: Vec<bool>,
+    bits: Vec<u8>,
+    steps: Vec<i32>,
 }
 
 impl Groups {
@@ -20,6 +22,8 @@ impl Groups {
             range: vec![Range { min: 0.0, max: 0.0 }; count],
             least: vec![0.0; count],
             fixed: vec![false; count],
+            bits: vec![0; count],
+            steps: vec![i32::MAX; count],
         }
     }
 
@@ -33,6 +37,31 @@ impl Groups {
     pub(super) fn at_least(&mut self, id: TensorId, width: f32) {
         let root = self.root(id);
         self.least[root] = self.least[root].max(width);
+    }
+
+    /// The integers of the tensor's group have at least so many bits.
+    pub(super) fn at_least_bits(&mut self, id: TensorId, bits: u8) {
+        let root = self.root(id);
+        self.bits[root] = self.bits[root].max(bits);
+    }
+
+    /// The range of the tensor's group has at most so many steps.
+    pub(super) fn at_most_steps(&mut self, id: TensorId, steps: i32) {
+        let root = self.root(id);
+        self.steps[root] = self.steps[root].min(steps);
+    }
+
+    /// Bits of the integers of the tensor's group, 8 where nothing asks for a number.
+    pub(super) fn bits(&self, id: TensorId) -> u8 {
+        match self.bits[self.root(id)] {
+            0 => 8,
+            bits => bits,
+        }
+    }
+
+    /// The largest number of steps that the range of the tensor's group may have.
+    pub(super) fn steps(&self, id: TensorId) -> i32 {
+        self.steps[self.root(id)]
     }
 
     /// Whether the tensor holds the shares of a softmax.
@@ -103,6 +132,8 @@ impl Groups {
             self.range[a] = self.range[a].union(self.range[b]);
             self.least[a] = self.least[a].max(self.least[b]);
             self.fixed[a] |= self.fixed[b];
+            self.bits[a] = self.bits[a].max(self.bits[b]);
+            self.steps[a] = self.steps[a].min(self.steps[b]);
         }
     }
 }

@@ -7,6 +7,7 @@ mod groups;
 mod options;
 mod rounding;
 mod scheme;
+mod steps;
 mod weights;
 
 pub use options::{LayerTexts, Layers, Options, Texts};
@@ -15,7 +16,7 @@ pub use scheme::{Activations, IntegerWeights, Rounding, Scheme, Weights};
 
 use std::collections::BTreeMap;
 
-use crate::ir::{Array, Elem, IntType, Model, QuantParams, Range, TensorId, Type};
+use crate::ir::{Array, Elem, Model, Node, QuantParams, Range, TensorId, Type};
 use crate::ops::Op;
 use crate::passes::{equalise, typing};
 use crate::{Error, Result, bail, integer};
@@ -71,7 +72,7 @@ impl Imported {
 /// reported at once; the model is then left as it was.
 pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
     let mut quantized = equalised(model, options)?;
-    let params = activations::params(&quantized, options.int(8))?;
+    let params = activations::params(&quantized, options)?;
     for (id, params) in &params {
         quantized[*id].ty.elem = Elem::Quantized(params.clone());
     }
@@ -90,33 +91,31 @@ pub(super) fn equalised(model: &Model, options: &Options) -> Result<Model> {
     refuse(&model)?;
     options.check(&model)?;
     refuse_schemes(&model, options)?;
-    equalise::equalise(&mut model);
+    equalise::equalise(&mut model, options);
     Ok(model)
 }
 
 /// Names every node whose scheme is not there.
 fn refuse_schemes(model: &Model, options: &Options) -> Result<()> {
     let problems = model.nodes.iter().filter_map(|node| {
-        let problem = check_scheme(options.scheme(node)).err()?;
+        let problem = check_scheme(model, node, options.scheme(node)).err()?;
         Some(problem.at(&node.label()))
     });
     Error::collect(problems)
 }
 
-fn check_scheme(scheme: Scheme) -> Result<()> {
-    match scheme.activations {
-        Activations::Integers { bits: 8 } => {}
-        Activations::Integers { bits } => {
-            bail!("activations of {bits} bits are not supported"; hint: "choose w8a8")
-        }
-        Activations::Float => {
-            bail!("activations of reals are not supported"; hint: "choose w8a8")
-        }
+fn check_scheme(model: &Model, node: &Node, scheme: Scheme) -> Result<()> {
+    let (Activations::Integers { .. }, Weights::Integers(form)) =
+        (scheme.activations, scheme.weights)
+    else {
+        bail!("{scheme}: activations of reals are not supported"; hint: "choose integers: w8a8, w8a16");
+    };
+    let learns =
+        form.rounding == Rounding::Gptq && crate::passes::affine::Sum::of(model, node).is_some();
+    if learns {
+        bail!("weights cannot be rounded by gptq"; hint: "leave --rounding out");
     }
-    match scheme.weights {
-        Weights::Integers(own) if own == IntegerWeights::default() => Ok(()),
-        _ => bail!("weights of {scheme} are not supported"; hint: "choose w8a8"),
-    }
+    Ok(())
 }
 
 /// Names every node that has no quantized form.
@@ -128,7 +127,7 @@ fn refuse(model: &Model) -> Result<()> {
     Error::collect(problems)
 }
 
-fn refusal(model: &Model, node: &crate::ir::Node) -> Result<()> {
+fn refusal(model: &Model, node: &Node) -> Result<()> {
     let is_sum = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_));
     if is_sum && model.constant(node, 1).is_none() {
         bail!(
@@ -158,20 +157,27 @@ fn refusal(model: &Model, node: &crate::ir::Node) -> Result<()> {
 /// Quantizes the constant operands of a node.
 fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()> {
     let node = &model.nodes[position];
+    let Scheme {
+        weights: Weights::Integers(form),
+        activations: Activations::Integers { bits },
+    } = options.scheme(node)
+    else {
+        unreachable!("`refuse_schemes` lets integers pass only");
+    };
     let slots: Vec<usize> = (0..node.inputs.len())
         .filter(|operand| model.constant(node, *operand).is_some())
         .collect();
     match &node.op {
-        Op::Conv(_) | Op::ConvTranspose(_) => weights::quantize(model, position),
+        Op::Conv(_) | Op::ConvTranspose(_) => weights::quantize(model, position, form),
         Op::MatMul(_) if slots.contains(&1) => {
             if slots.contains(&0) {
-                per_tensor(model, position, 0, options.int(8));
+                per_tensor(model, position, 0, bits, options);
             }
-            weights::quantize(model, position)
+            weights::quantize(model, position, form)
         }
         Op::MatMul(_) => {
             if slots.contains(&0) {
-                per_tensor(model, position, 0, options.int(8));
+                per_tensor(model, position, 0, bits, options);
             }
             weights::quantize_bias_of_product(model, position)
         }
@@ -181,15 +187,15 @@ fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()
         }
         _ => {
             for operand in slots {
-                per_tensor(model, position, operand, options.int(8));
+                per_tensor(model, position, operand, bits, options);
             }
             Ok(())
         }
     }
 }
 
-/// A constant among activations gets their form.
-fn per_tensor(model: &mut Model, position: usize, operand: usize, int: IntType) {
+/// A constant among activations gets their form, of 8 bits at least.
+fn per_tensor(model: &mut Model, position: usize, operand: usize, bits: u8, options: &Options) {
     let node = &model.nodes[position];
     let Some(array) = model.constant(node, operand).cloned() else {
         return;
@@ -199,7 +205,9 @@ fn per_tensor(model: &mut Model, position: usize, operand: usize, int: IntType) 
     };
     let zero = Range { min: 0.0, max: 0.0 };
     let range = super::intervals::of_array(&array).unwrap_or(zero);
-    let params = activations::of_range(range, int);
+    let bits = bits.max(8);
+    let steps = ((1 << bits) - 1).min(steps::most_of_factor(model, node));
+    let params = activations::of_range(range, options.int(bits), steps);
     let integers = reals.iter().map(|x| params.quantize(*x)).collect();
     let value = Array::i32(array.shape.clone(), integers);
     replace(model, position, operand, params, value);

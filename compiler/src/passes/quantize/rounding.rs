@@ -1,19 +1,17 @@
-//! Weights as integers from −127 to 127: the scale of each output channel.
+//! Weights as integers: scales and zero points of each output channel, or of the tensor.
 
 use rayon::prelude::*;
 
-use crate::ir::Array;
+use super::scheme::IntegerWeights;
+use crate::ir::{Array, Granularity, IntType, QuantParams};
 use crate::ops::Op;
-
-/// The integer of the largest weight of a channel is one of these.
-const LARGEST: std::ops::RangeInclusive<u8> = 64..=127;
 
 /// Weights and what stands for them.
 pub(in crate::passes) struct Rounded {
-    /// The axis of the output channels, or of those of one group.
-    pub(super) axis: usize,
+    /// How the integers stand for weights.
+    pub(super) params: QuantParams,
     /// One for each output channel.
-    pub(super) scales: Vec<f32>,
+    pub(super) grids: Vec<Grid>,
     /// In the shape of the weights.
     pub(super) integers: Vec<i32>,
     /// The reals that the integers stand for, in the shape of the weights.
@@ -21,29 +19,51 @@ pub(in crate::passes) struct Rounded {
 }
 
 impl Rounded {
-    /// The weights of an operator; scales are no smaller than `least`, one for each output channel, or 0.
+    /// The nearest integers to the weights of an operator; scales are no smaller than `least`, one for each output
+    /// channel, or 0.
     pub(in crate::passes) fn of(
         op: &Op,
         w: &Array,
+        form: IntegerWeights,
         least: impl Fn(usize) -> f64 + Sync,
     ) -> Rounded {
         let (axis, channels) = channels(op, &w.shape);
-        let mut weights = vec![vec![]; channels.count];
-        for (i, w) in w.reals().iter().enumerate() {
-            weights[channels.of(i)].push(*w);
-        }
-        let each = weights.par_iter().enumerate();
-        let scales: Vec<f32> = each.map(|(c, weights)| scale(weights, least(c))).collect();
+        let grids = match form.per_channel {
+            true => {
+                let mut weights = vec![vec![]; channels.count];
+                for (i, w) in w.reals().iter().enumerate() {
+                    weights[channels.of(i)].push(*w);
+                }
+                let each = weights.par_iter().enumerate();
+                each.map(|(c, weights)| Grid::of(weights, form, least(c)))
+                    .collect()
+            }
+            false => {
+                let least = (0..channels.count).map(least).fold(0.0, f64::max);
+                vec![Grid::of(w.reals(), form, least); channels.count]
+            }
+        };
         let all = w.reals().iter().enumerate();
-        let integers: Vec<i32> = all
-            .map(|(i, w)| nearest(*w, scales[channels.of(i)]) as i32)
+        let integers = all
+            .map(|(i, w)| grids[channels.of(i)].nearest(*w))
             .collect();
+        Rounded::on(&grids, integers, w, axis, &channels, form)
+    }
+
+    fn on(
+        grids: &[Grid],
+        integers: Vec<i32>,
+        w: &Array,
+        axis: usize,
+        channels: &Channels,
+        form: IntegerWeights,
+    ) -> Rounded {
         let all = integers.iter().enumerate();
-        let reals = all.map(|(i, q)| *q as f32 * scales[channels.of(i)]);
+        let reals = all.map(|(i, q)| grids[channels.of(i)].real(*q));
         Rounded {
-            axis,
+            params: params(grids, axis, form),
             reals: Array::f32(w.shape.clone(), reals.collect()),
-            scales,
+            grids: grids.to_vec(),
             integers,
         }
     }
@@ -55,32 +75,148 @@ pub(super) fn outputs(op: &Op, shape: &[usize]) -> (usize, usize) {
     (axis, channels.count)
 }
 
-fn nearest(w: f32, scale: f32) -> f32 {
-    (w / scale).round_ties_even().clamp(-127.0, 127.0)
+/// Which output channel a weight belongs to, by its flat index, and their number.
+pub(super) fn outputs_of(op: &Op, shape: &[usize]) -> (impl Fn(usize) -> usize, usize) {
+    let (_, channels) = channels(op, shape);
+    let count = channels.count;
+    (move |i| channels.of(i), count)
 }
 
-/// The scale with the smallest sum of squared errors among those that make the largest weight one of
-/// [`LARGEST`]. Weights that lie on a grid already, as training with quantization leaves them, stay exact.
-/// A channel of zeros takes the scale that its bias needs, or 1.
-fn scale(weights: &[f32], least: f64) -> f32 {
-    let largest = weights.iter().fold(0.0f32, |m, w| m.max(w.abs()));
-    let candidates = LARGEST
-        .rev()
-        .map(|n| (f64::from(largest) / f64::from(n)).max(least) as f32);
-    let mut best = (f64::INFINITY, 1.0);
-    for scale in candidates.filter(|scale| *scale >= SMALLEST) {
+fn params(grids: &[Grid], axis: usize, form: IntegerWeights) -> QuantParams {
+    let (low, high) = limits(form);
+    let map = match (form.per_channel, grids.first()) {
+        (false, Some(grid)) => Granularity::PerTensor {
+            scale: grid.scale,
+            zero_point: grid.zero_point,
+        },
+        _ => Granularity::PerChannel {
+            axis,
+            scales: grids.iter().map(|grid| grid.scale).collect(),
+            zero_points: grids.iter().map(|grid| grid.zero_point).collect(),
+        },
+    };
+    QuantParams {
+        int: int(form),
+        low,
+        high,
+        map,
+    }
+}
+
+fn int(form: IntegerWeights) -> IntType {
+    IntType {
+        bits: form.bits,
+        signed: true,
+    }
+}
+
+/// Smallest and largest integer: the type's, without the smallest one where weights are symmetric.
+fn limits(form: IntegerWeights) -> (i32, i32) {
+    let int = int(form);
+    let (low, high) = (int.min() as i32, int.max() as i32);
+    (if form.symmetric { -high } else { low }, high)
+}
+
+/// The reals that integers stand for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Grid {
+    pub(super) scale: f32,
+    pub(super) zero_point: i32,
+    pub(super) low: i32,
+    pub(super) high: i32,
+}
+
+impl Grid {
+    /// The grid with the smallest sum of squared errors among those whose largest distance of two integers, or of
+    /// one from zero, spans a part of the weights' range; a part below the whole cuts weights off.
+    /// Weights that lie on a grid already, as training with quantization leaves them, stay exact.
+    /// A channel of zeros takes the scale that its bias needs, or 1.
+    fn of(weights: &[f32], form: IntegerWeights, least: f64) -> Grid {
+        let (min, max) = weights
+            .iter()
+            .fold((0.0f32, 0.0f32), |(min, max), w| (min.min(*w), max.max(*w)));
+        let (low, high) = limits(form);
+        let whole = Grid {
+            scale: 1.0,
+            zero_point: 0,
+            low,
+            high,
+        };
+        let candidate = |steps: f64| match form.symmetric {
+            true => {
+                let scale = f64::from(max.max(-min)) / steps;
+                let scale = scale.max(least) as f32;
+                Grid { scale, ..whole }
+            }
+            false => {
+                let scale = ((f64::from(max) - f64::from(min)) / steps).max(least) as f32;
+                // Where the range is cut, both of its ends are by the same share.
+                let cut = (f64::from(high - low) / steps).min(1.0);
+                let zero_point = f64::from(low) - f64::from(min) * cut / f64::from(scale);
+                let zero_point = zero_point.round_ties_even();
+                let zero_point = zero_point.clamp(f64::from(low), f64::from(high)) as i32;
+                Grid {
+                    scale,
+                    zero_point,
+                    ..whole
+                }
+            }
+        };
+        let mut best = (f64::INFINITY, whole);
+        for grid in steps(form)
+            .map(candidate)
+            .filter(|grid| grid.scale >= SMALLEST)
+        {
+            let error = grid.error(weights, best.0);
+            if error < best.0 {
+                best = (error, grid);
+            }
+        }
+        best.1
+    }
+
+    /// The integer nearest to a weight.
+    pub(super) fn nearest(&self, w: f32) -> i32 {
+        let nearest = (w / self.scale).round_ties_even();
+        let (low, high) = (self.low - self.zero_point, self.high - self.zero_point);
+        nearest.clamp(low as f32, high as f32) as i32 + self.zero_point
+    }
+
+    /// The real that an integer stands for.
+    pub(super) fn real(&self, integer: i32) -> f32 {
+        (integer - self.zero_point) as f32 * self.scale
+    }
+
+    /// The sum of squared errors of rounded weights, or a part of it that is no less than `enough`.
+    fn error(&self, weights: &[f32], enough: f64) -> f64 {
         let mut error = 0.0;
-        for w in weights {
-            error += f64::from(w - nearest(*w, scale) * scale).powi(2);
-            if error >= best.0 {
+        for weights in weights.chunks(64) {
+            for w in weights {
+                error += f64::from(w - self.real(self.nearest(*w))).powi(2);
+            }
+            if error >= enough {
                 break;
             }
         }
-        if error < best.0 {
-            best = (error, scale);
-        }
+        error
     }
-    best.1
+}
+
+/// How many steps of the scale the range of the weights may have, the most useful number first.
+/// Of 8 bits it has no more than there are, so that nothing is cut off; of fewer up to four times as many, where
+/// rare large weights would leave the others two or three integers.
+fn steps(form: IntegerWeights) -> Box<dyn Iterator<Item = f64>> {
+    let (low, high) = limits(form);
+    let all = if form.symmetric { high } else { high - low };
+    let parts = match form.bits {
+        16.. => return Box::new(std::iter::once(f64::from(all))),
+        8.. => 1,
+        4.. => 4,
+        _ => 16,
+    };
+    let most = if form.bits < 8 { 4 * all } else { all };
+    let steps = (all * parts / 2 + i32::from(form.bits >= 8)..=most * parts).rev();
+    Box::new(steps.map(move |n| f64::from(n) / f64::from(parts)))
 }
 
 /// Products with the scales of activations stay normal numbers.
@@ -120,31 +256,130 @@ fn channels(op: &Op, shape: &[usize]) -> (usize, Channels) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn weights_on_a_grid_stay_exact() {
-        // Multiples of 0.03, the largest 101 of them.
-        let multiples = [101.0, -7.0, 55.0, 2.0, -64.0];
-        let weights = multiples.map(|m: f32| m * 0.03);
-        let scale = scale(&weights, 0.0);
-        assert!((scale - 0.03).abs() < 1e-8, "{scale}");
-        assert_eq!(weights.map(|w| nearest(w, scale)), multiples);
+    fn form(bits: u8, symmetric: bool) -> IntegerWeights {
+        IntegerWeights {
+            bits,
+            symmetric,
+            ..IntegerWeights::default()
+        }
+    }
+
+    /// Sum of squared errors, from the definition.
+    fn error(weights: &[f32], grid: &Grid) -> f64 {
+        let error = |w: &f32| {
+            let all = (grid.low..=grid.high).map(|q| (q - grid.zero_point) as f32 * grid.scale);
+            all.map(|real| f64::from(w - real).powi(2))
+                .fold(f64::INFINITY, f64::min)
+        };
+        weights.iter().map(error).sum()
     }
 
     #[test]
-    fn no_other_scale_has_a_smaller_error() {
+    fn weights_on_a_grid_stay_exact() {
+        // Of 8 bits multiples of 0.03, the largest 101 of them; of 4 and 2 bits as many as fit.
+        let cases: [(u8, bool, &[i32]); 5] = [
+            (8, true, &[101, -7, 55, 2, -64]),
+            (8, false, &[150, -7, 55, 2, -64]),
+            (4, true, &[5, -7, 1, 0]),
+            (4, false, &[12, -3, 1, 0]),
+            (2, true, &[1, 0, -1]),
+        ];
+        for (bits, symmetric, multiples) in cases {
+            let weights: Vec<f32> = multiples.iter().map(|m| *m as f32 * 0.03).collect();
+            let grid = Grid::of(&weights, form(bits, symmetric), 0.0);
+            assert!((grid.scale - 0.03).abs() < 1e-8, "{grid:?}");
+            let integers = weights.iter().map(|w| grid.nearest(*w) - grid.zero_point);
+            assert_eq!(integers.collect::<Vec<_>>(), multiples);
+        }
+    }
+
+    #[test]
+    fn no_other_scale_that_keeps_the_largest_weight_has_a_smaller_error() {
         let weights = crate::passes::testing::noise(5, 40);
-        let error = |scale: f32| -> f32 {
-            let errors = weights.iter().map(|w| (w / scale).round() * scale - w);
-            errors.map(|e| e * e).sum()
-        };
         let largest = weights.iter().fold(0.0f32, |m, w| m.max(w.abs()));
-        let chosen = error(scale(&weights, 0.0));
-        let errors = (64..=127).map(|n| error(largest / n as f32));
-        assert!(errors.into_iter().all(|e| chosen <= e * 1.0001));
+        let grid = Grid::of(&weights, form(8, true), 0.0);
+        let chosen = error(&weights, &grid);
+        for n in 64..=127 {
+            let scale = largest / n as f32;
+            assert!(chosen <= error(&weights, &Grid { scale, ..grid }) * 1.0001);
+        }
+    }
+
+    #[test]
+    fn few_bits_cut_rare_weights_off() {
+        let mut weights = crate::passes::testing::noise(5, 400);
+        (weights[7], weights[8]) = (3.0, -3.0);
+        for (bits, symmetric) in [(4, true), (4, false), (2, true), (2, false)] {
+            let grid = Grid::of(&weights, form(bits, symmetric), 0.0);
+            let steps = if symmetric {
+                grid.high
+            } else {
+                grid.high - grid.low
+            };
+            let range = if symmetric { 3.0 } else { 6.0 };
+            let uncut = Grid {
+                scale: range / steps as f32,
+                zero_point: if symmetric { 0 } else { grid.low + steps / 2 },
+                ..grid
+            };
+            assert!(
+                error(&weights, &grid) < 0.9 * error(&weights, &uncut),
+                "{grid:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn asymmetric_weights_use_the_whole_type() {
+        let weights: Vec<f32> = (0..=255).map(|i| i as f32 * 0.5 - 10.0).collect();
+        let grid = Grid::of(&weights, form(8, false), 0.0);
+        let expected = Grid {
+            scale: 0.5,
+            zero_point: -108,
+            low: -128,
+            high: 127,
+        };
+        assert_eq!(grid, expected);
+        assert_eq!(
+            weights.iter().map(|w| grid.nearest(*w)).collect::<Vec<_>>(),
+            (-128..=127).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn one_scale_serves_the_tensor_or_each_channel() {
+        let w = Array::f32([2, 2, 1, 1], vec![1.0, -0.5, 127.0, 3.0]);
+        let rounded = |per_channel: bool| {
+            let form = IntegerWeights {
+                per_channel,
+                ..form(8, true)
+            };
+            Rounded::of(&crate::passes::testing::conv().into(), &w, form, |_| 0.0)
+        };
+        let tensor = rounded(false);
+        assert_eq!(
+            tensor.params.map,
+            Granularity::PerTensor {
+                scale: 1.0,
+                zero_point: 0
+            }
+        );
+        assert_eq!(tensor.integers, [1, 0, 127, 3]);
+        let Granularity::PerChannel {
+            scales,
+            zero_points,
+            axis,
+        } = rounded(true).params.map
+        else {
+            panic!("each channel has a scale");
+        };
+        assert_eq!((scales[1], zero_points, axis), (1.0, vec![0, 0], 0));
+        assert!(scales[0] < 0.02);
     }
 
     #[test]
     fn the_bias_has_room_and_zeros_have_a_scale() {
+        let scale = |weights: &[f32], least: f64| Grid::of(weights, form(8, true), least).scale;
         assert_eq!(scale(&[0.25, -1.0], 3.0), 3.0);
         assert_eq!(scale(&[0.0, 0.0], 0.0), 1.0);
         assert_eq!(scale(&[0.0, 0.0], 0.5), 0.5);

@@ -1,9 +1,10 @@
-//! Weights, symmetric with one scale for each output channel, and biases in the scale of their sums.
+//! Weights in the form that their layer asks for, and biases in the scale of their sums.
 
 use super::correction::correction;
-use super::replace;
-use super::rounding::{Rounded, outputs};
-use crate::ir::{Array, Elem, Granularity, IntType, Model, QuantParams, TensorId};
+use super::rounding::{Rounded, outputs, outputs_of};
+use super::steps::LARGEST_SUM;
+use super::{IntegerWeights, replace};
+use crate::ir::{Array, Elem, Granularity, IntType, Model, Node, QuantParams, TensorId};
 use crate::passes::rewrite::{set_constant, subject};
 use crate::passes::typing;
 use crate::{Result, bail};
@@ -13,7 +14,7 @@ const LARGEST_BIAS: f64 = (1u32 << 30) as f64;
 
 /// Quantizes weights and bias of Conv, ConvTranspose, or MatMul with a constant second operand; weights that
 /// came quantized stay as they are.
-pub(super) fn quantize(model: &mut Model, position: usize) -> Result<()> {
+pub(super) fn quantize(model: &mut Model, position: usize, form: IntegerWeights) -> Result<()> {
     let node = &model.nodes[position];
     let label = node.label();
     let Some(w) = model.constant(node, 1).cloned() else {
@@ -27,7 +28,7 @@ pub(super) fn quantize(model: &mut Model, position: usize) -> Result<()> {
             let scales = own_scales(params, axis, outputs);
             (scales.map_err(|e| e.at(&label))?, bias)
         }
-        _ => of_reals(model, position, &w, bias)?,
+        _ => of_reals(model, position, &w, bias, form)?,
     };
     let products: Vec<f32> = scales.iter().map(|s_w| s_x * s_w).collect();
     bias.set(model, position, products);
@@ -52,7 +53,13 @@ fn own_scales(params: &QuantParams, axis: usize, channels: usize) -> Result<Vec<
 
 /// Quantizes weights of reals, with room for the bias; returns their scales, and the bias less what the
 /// rounding of the weights adds to the results' mean.
-fn of_reals(model: &mut Model, position: usize, w: &Array, bias: Bias) -> Result<(Vec<f32>, Bias)> {
+fn of_reals(
+    model: &mut Model,
+    position: usize,
+    w: &Array,
+    bias: Bias,
+    form: IntegerWeights,
+) -> Result<(Vec<f32>, Bias)> {
     let node = &model.nodes[position];
     let label = node.label();
     let s_x = f64::from(scale(model, subject(node)));
@@ -63,8 +70,9 @@ fn of_reals(model: &mut Model, position: usize, w: &Array, bias: Bias) -> Result
             .at(&label));
     }
     let largest_bias = |c: usize| numbers.get(c).map_or(0.0, |b| f64::from(b.abs()));
-    let least = |c: usize| largest_bias(c) / (s_x * LARGEST_BIAS);
-    let rounded = Rounded::of(&node.op, w, least);
+    let room = room_for_sums(model, node, w, form);
+    let least = |c: usize| (largest_bias(c) / (s_x * LARGEST_BIAS)).max(room[c]);
+    let rounded = Rounded::of(&node.op, w, form, least);
     let bias = match correction(model, node, &rounded.reals) {
         None => bias,
         Some(gains) => {
@@ -78,10 +86,30 @@ fn of_reals(model: &mut Model, position: usize, w: &Array, bias: Bias) -> Result
         }
     };
     let value = Array::i32(w.shape.clone(), rounded.integers);
-    let scales = rounded.scales;
-    let params = QuantParams::symmetric_per_channel(IntType::I8, rounded.axis, scales.clone());
-    replace(model, position, 1, params, value);
+    let scales = rounded.grids.iter().map(|grid| grid.scale).collect();
+    replace(model, position, 1, rounded.params, value);
     Ok((scales, bias))
+}
+
+/// The smallest scale of each channel of weights with which its sums stay below [`LARGEST_SUM`]; 0 for weights of
+/// 8 bits and fewer, for which the activations make room.
+fn room_for_sums(model: &Model, node: &Node, w: &Array, form: IntegerWeights) -> Vec<f64> {
+    let (outputs, count) = outputs_of(&node.op, &w.shape);
+    let mut room = vec![0.0; count];
+    if form.bits <= 8 {
+        return room;
+    }
+    let reach = match &model[subject(node)].ty.elem {
+        Elem::Quantized(params) => {
+            let zero_point = params.uniform().1;
+            (params.high - zero_point).max(zero_point - params.low)
+        }
+        _ => unreachable!("activations are quantized first"),
+    };
+    for (i, w) in w.reals().iter().enumerate() {
+        room[outputs(i)] += f64::from(w.abs()) * f64::from(reach) / LARGEST_SUM;
+    }
+    room
 }
 
 /// Quantizes the bias of a product of two activations.
