@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::backend::{self, Header};
 use crate::data::Sample;
-use crate::ir::{Array, Elem, Model, Range, TensorId, verify};
+use crate::ir::{Array, Elem, Model, Node, Range, TensorId, verify};
 use crate::kernel::{Program, identifier};
 use crate::passes::calibrate::{Calibration, Method, from_batch_norm};
 use crate::passes::{self, Stage, quantize};
@@ -43,12 +43,16 @@ pub fn load(path: &Path, options: &onnx::Options) -> Result<Model> {
 
 /// Annotates where the reals of each tensor lie, as seen on samples.
 /// Samples are read a few at a time, so their number costs no memory.
+/// What the quantization is to learn from samples is noted with it.
 pub fn calibrate(
     model: &mut Model,
     samples: impl Iterator<Item = Result<Sample>>,
     method: Method,
+    options: &quantize::Options,
 ) -> Result<()> {
-    let mut calibration = Calibration::new(model, method);
+    options.check(model)?;
+    let learns = |node: &Node| options.learns(node);
+    let mut calibration = Calibration::new(model, method).learning(model, learns);
     let mut inputs = samples.map(|s| s.map(|s| s.inputs));
     let mut empty = true;
     loop {
@@ -81,8 +85,9 @@ pub fn calibrate_without_samples(model: &mut Model) -> Result<()> {
 }
 
 /// Annotates ranges as seen on a few inputs of noise: enough where only sizes and time matter.
-pub fn calibrate_on_noise(model: &mut Model) -> Result<()> {
-    let mut calibration = Calibration::new(model, Method::MinMax);
+pub fn calibrate_on_noise(model: &mut Model, options: &quantize::Options) -> Result<()> {
+    let learns = |node: &Node| options.learns(node);
+    let mut calibration = Calibration::new(model, Method::MinMax).learning(model, learns);
     for sample in noise(model, 2) {
         calibration.observe(model, &sample)?;
     }

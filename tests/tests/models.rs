@@ -36,7 +36,7 @@ fn prepare(network: &Network, limit: usize) -> Result<Prepared> {
     let mut float = pipeline::load(&network.model, &network.options())?;
     let calibration = samples(&network.calibration, &float, usize::MAX)?;
     let calibration = calibration.into_iter().map(Ok);
-    pipeline::calibrate(&mut float, calibration, Method::MinMax)?;
+    pipeline::calibrate(&mut float, calibration, Method::MinMax, &Default::default())?;
     let integer = pipeline::quantize(float.clone(), &Default::default())?;
     let samples = samples(&network.test, &float, limit)?;
     Ok(Prepared {

@@ -53,7 +53,7 @@ pub(crate) fn calibrate(
     if quantize.calibrate.is_empty() {
         // What a range is stated for is the network that `compile` makes of it.
         if fallback == Fallback::Noise && quantize.input_range.is_empty() {
-            return pipeline::calibrate_on_noise(model);
+            return pipeline::calibrate_on_noise(model, &quantize.options()?);
         }
         if let (Some(range), []) = (options.preprocess.range(), &quantize.input_range[..]) {
             let input = None;
@@ -63,5 +63,6 @@ pub(crate) fn calibrate(
     }
     let samples = Samples::open(&quantize.calibrate, model, &options)?;
     let bar = output::progress(samples.len(), "calibrating");
-    pipeline::calibrate(model, samples.progress_with(bar), quantize.method())
+    let samples = samples.progress_with(bar);
+    pipeline::calibrate(model, samples, quantize.method(), &quantize.options()?)
 }

@@ -58,16 +58,17 @@ fn integer_model(
         ..onnx::Options::default()
     };
     let mut model = pipeline::load(path, &options).map_err(at_model)?;
+    let options = arguments.precision.options(arguments.signed);
+    let options = options.map_err(at_model)?;
     state_ranges(&mut model, &arguments.input_range).map_err(at_model)?;
     match arguments.calibrate.first() {
         _ if ranges.is_some() => annotate(arguments, &mut model, ranges)?,
         None => without_samples(arguments, &mut model).map_err(at_model)?,
         Some(first) => Samples::open(samples, &model, &arguments.data)
-            .and_then(|s| pipeline::calibrate(&mut model, s, Method::MinMax))
+            .and_then(|s| pipeline::calibrate(&mut model, s, Method::MinMax, &options))
             .map_err(|e| error(first.span(), &e))?,
     }
-    let options = arguments.precision.options(arguments.signed);
-    pipeline::quantize(model, &options.map_err(at_model)?).map_err(at_model)
+    pipeline::quantize(model, &options).map_err(at_model)
 }
 
 /// Ranges from a file.

@@ -15,6 +15,6 @@ mod verify;
 
 pub(crate) use array::strides;
 pub use array::{Array, Data};
-pub use model::{Channel, Model, Node, Tensor, TensorId, Type};
+pub use model::{Channel, Model, Moments, Node, Tensor, TensorId, Type};
 pub use quant::{Clamp, Elem, Granularity, IntType, QuantParams, Range};
 pub use verify::verify;

@@ -1,5 +1,7 @@
 //! The graph: nodes in topological order over a table of tensors.
 
+use std::sync::Arc;
+
 use crate::ir::{Array, Elem, Range};
 use crate::ops::Op;
 
@@ -44,6 +46,21 @@ pub struct Tensor {
     pub range: Option<Range>,
     /// What samples showed of each channel, of a tensor that is multiplied with constant weights; else empty.
     pub channels: Vec<Channel>,
+    /// What samples showed of the windows whose sums these elements are, where a rounding is to learn from it.
+    pub moments: Option<Arc<Moments>>,
+}
+
+/// What samples showed of the windows that the weights of a sum are multiplied with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// Elements of a window of one group, in the order of the weights.
+    pub taps: usize,
+    /// Elements of one channel in a window.
+    pub plane: usize,
+    /// How many windows were seen.
+    pub windows: u64,
+    /// `Σ x·xᵀ` of each group: `taps × taps` numbers, row-major.
+    pub products: Vec<f32>,
 }
 
 /// What samples showed of the elements with one index along the axis of a tensor's channels.
@@ -109,6 +126,22 @@ impl Channel {
     }
 }
 
+impl Moments {
+    /// The moments of windows whose channels are multiplied by factors.
+    pub fn scaled(&self, factor: impl Fn(usize) -> f64) -> Moments {
+        let square = self.taps * self.taps;
+        let of_tap = |group: usize, tap: usize| factor((group * self.taps + tap) / self.plane);
+        let products = self.products.iter().enumerate().map(|(i, product)| {
+            let (group, row, column) = (i / square, i % square / self.taps, i % self.taps);
+            (f64::from(*product) * of_tap(group, row) * of_tap(group, column)) as f32
+        });
+        Moments {
+            products: products.collect(),
+            ..*self
+        }
+    }
+}
+
 impl Type {
     /// A type of reals.
     pub fn float(shape: impl Into<Vec<usize>>) -> Type {
@@ -150,6 +183,7 @@ impl Model {
             value,
             range: None,
             channels: vec![],
+            moments: None,
         });
         TensorId((self.tensors.len() - 1) as u32)
     }

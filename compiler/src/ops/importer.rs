@@ -83,6 +83,7 @@ impl Importer {
             value,
             range: None,
             channels: vec![],
+            moments: None,
         });
         TensorId((self.model.tensors.len() - 1) as u32)
     }

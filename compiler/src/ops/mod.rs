@@ -18,7 +18,7 @@ mod matmul;
 mod movement;
 mod norm;
 mod pool;
-mod product;
+pub(crate) mod product;
 mod quantize;
 mod reduce;
 mod resize;

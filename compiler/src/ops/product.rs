@@ -4,14 +4,14 @@ use gemm::Parallelism;
 
 /// A matrix inside a slice: element `(i, j)` is `data[i·strides[0] + j·strides[1]]`.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    pub(super) data: &'a [f32],
-    pub(super) strides: [usize; 2],
+pub(crate) struct Matrix<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) strides: [usize; 2],
 }
 
 impl<'a> Matrix<'a> {
     /// Rows of `columns` elements, one after the other.
-    pub(super) fn rows(data: &'a [f32], columns: usize) -> Matrix<'a> {
+    pub(crate) fn rows(data: &'a [f32], columns: usize) -> Matrix<'a> {
         Matrix {
             data,
             strides: [columns, 1],
@@ -22,7 +22,7 @@ impl<'a> Matrix<'a> {
 /// `out += a · b` for `a [m, k]` and `b [k, n]`; row `i` of `out` begins at `i·stride`.
 ///
 /// Runs on the calling thread: whoever evaluates many samples spreads them over threads.
-pub(super) fn accumulate(
+pub(crate) fn accumulate(
     [m, k, n]: [usize; 3],
     a: Matrix,
     b: Matrix,

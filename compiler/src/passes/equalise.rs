@@ -8,6 +8,8 @@
 //! Exact for numbers and ReLU. A limit like ReLU6's stays where it was in the result, so that a channel that
 //! grew meets it earlier: not before it exceeds what the samples showed by [`HEADROOM`].
 
+use std::sync::Arc;
+
 use super::activation::activation;
 use super::affine::{Sum, set_sum};
 use super::quantize::{Activations, Options, Rounded, Weights};
@@ -155,6 +157,9 @@ fn grow(model: &mut Model, id: TensorId, growths: &[f64]) {
             let weights = sum.scaled(|input, _| 1.0 / growths[input]);
             set_sum(model, reader, weights, sum.bias);
         }
+        let y = model.nodes[reader].output;
+        let moments = model[y].moments.take();
+        model[y].moments = moments.map(|own| Arc::new(own.scaled(|channel| growths[channel])));
     }
     model[id].range = Some(grown(model, id, growths));
     let channels = model[id].channels.iter_mut().zip(growths);

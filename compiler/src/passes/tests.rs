@@ -130,6 +130,31 @@ fn integers_stay_close_to_reals() {
 }
 
 #[test]
+fn rounding_that_learns_needs_samples() {
+    let mut model = network();
+    run(&mut model, Stage::Float).unwrap();
+    let options = Options {
+        scheme: Scheme::default().with("w4a8,gptq").unwrap(),
+        ..Options::default()
+    };
+    let mut seen = model.clone();
+    calibrated(&mut model);
+    let error = quantize(&mut model, &options).unwrap_err();
+    let sums = model
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.op.name(), "Conv" | "MatMul"));
+    assert_eq!(error.diagnostics.len(), sums.count());
+    let message = "gptq learns from samples, and none were seen";
+    assert!(error.diagnostics.iter().all(|d| d.message == message));
+
+    let mut calibration = Calibration::new(&seen, Method::MinMax).learning(&seen, |_| true);
+    calibration.observe(&seen, &inputs(&seen, 1)).unwrap();
+    calibration.finish(&mut seen).unwrap();
+    quantize(&mut seen, &options).unwrap();
+}
+
+#[test]
 fn batch_norm_statistics_replace_samples() {
     let mut model = network();
     let sample = inputs(&model, 1);

@@ -6,6 +6,7 @@
 mod channels;
 mod histogram;
 mod method;
+mod moments;
 mod ranges;
 
 use std::collections::BTreeMap;
@@ -17,8 +18,9 @@ pub use self::ranges::Ranges;
 
 use self::channels::Tally;
 use self::histogram::Histogram;
+use self::moments::{Glimpse, Learning};
 use super::intervals;
-use crate::ir::{Array, Elem, Model, Range, TensorId};
+use crate::ir::{Array, Elem, Model, Node, Range, TensorId};
 use crate::{Error, Result, bail, eval};
 
 /// Ranges seen so far.
@@ -31,6 +33,7 @@ pub struct Calibration {
     histograms: BTreeMap<TensorId, Histogram>,
     /// Axis and sums of the channels of each tensor that is multiplied with constant weights.
     channels: BTreeMap<TensorId, (usize, Tally)>,
+    learning: Learning,
     samples: usize,
 }
 
@@ -40,6 +43,7 @@ struct Seen {
     ranges: Vec<(TensorId, Option<Range>)>,
     histograms: Vec<(TensorId, Histogram)>,
     channels: Vec<(TensorId, Tally)>,
+    glimpses: Vec<(TensorId, Glimpse)>,
 }
 
 impl Calibration {
@@ -53,7 +57,16 @@ impl Calibration {
                 .into_iter()
                 .map(|(id, axis)| (id, (axis, Tally::default())))
                 .collect(),
+            learning: Learning::default(),
             samples: 0,
+        }
+    }
+
+    /// The same, which also takes note of what the weights of some nodes are multiplied with.
+    pub fn learning(self, model: &Model, learns: impl Fn(&Node) -> bool) -> Calibration {
+        Calibration {
+            learning: Learning::of(model, learns),
+            ..self
         }
     }
 
@@ -93,6 +106,9 @@ impl Calibration {
             let (_, all) = self.channels.get_mut(&id).expect("only these were seen");
             all.merge(tally);
         }
+        for (id, glimpse) in seen.glimpses {
+            self.learning.merge(id, glimpse);
+        }
         Ok(())
     }
 
@@ -119,11 +135,13 @@ impl Calibration {
         for (id, (_, tally)) in self.channels {
             model[id].channels = tally.channels();
         }
+        self.learning.finish(model);
         Ok(())
     }
 
     fn see(&self, model: &Model, inputs: &[Array]) -> Result<Seen> {
-        let (mut ranges, mut histograms, mut channels) = (vec![], vec![], vec![]);
+        let (mut ranges, mut histograms) = (vec![], vec![]);
+        let (mut channels, mut glimpses) = (vec![], vec![]);
         eval::run_with(model, inputs, &mut |id, array| {
             if model[id].ty.elem == Elem::Float && !array.is_empty() {
                 ranges.push((id, intervals::of_array(array)));
@@ -133,12 +151,14 @@ impl Calibration {
                 if let Some((axis, _)) = self.channels.get(&id) {
                     channels.push((id, Tally::of(array, *axis)));
                 }
+                glimpses.extend(self.learning.see(id, array));
             }
         })?;
         Ok(Seen {
             ranges,
             histograms,
             channels,
+            glimpses,
         })
     }
 }

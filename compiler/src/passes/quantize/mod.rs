@@ -4,6 +4,7 @@
 mod activations;
 mod correction;
 mod groups;
+mod learn;
 mod options;
 mod rounding;
 mod scheme;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use crate::ir::{Array, Elem, Model, Node, QuantParams, Range, TensorId, Type};
 use crate::ops::Op;
+use crate::passes::affine::Sum;
 use crate::passes::{equalise, typing};
 use crate::{Error, Result, bail, integer};
 
@@ -110,10 +112,12 @@ fn check_scheme(model: &Model, node: &Node, scheme: Scheme) -> Result<()> {
     else {
         bail!("{scheme}: activations of reals are not supported"; hint: "choose integers: w8a8, w8a16");
     };
-    let learns =
-        form.rounding == Rounding::Gptq && crate::passes::affine::Sum::of(model, node).is_some();
-    if learns {
-        bail!("weights cannot be rounded by gptq"; hint: "leave --rounding out");
+    let learns = form.rounding == Rounding::Gptq && Sum::of(model, node).is_some();
+    if learns && model[node.output].moments.is_none() {
+        bail!(
+            "gptq learns from samples, and none were seen";
+            hint: "pass samples with --calibrate; a file of ranges or batch normalization does not replace them"
+        );
     }
     Ok(())
 }

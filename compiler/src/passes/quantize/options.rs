@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::scheme::{Scheme, Topic};
+use super::scheme::{Rounding, Scheme, Topic, Weights};
 use crate::ir::{IntType, Model, Node};
 use crate::{Error, Result, bail};
 
@@ -60,6 +60,11 @@ impl Options {
         named.next().map_or(self.scheme, |layers| layers.scheme)
     }
 
+    /// Whether the weights of a node are rounded as samples teach.
+    pub fn learns(&self, node: &Node) -> bool {
+        matches!(self.scheme(node).weights, Weights::Integers(form) if form.rounding == Rounding::Gptq)
+    }
+
     /// The type of activations of some bits: what has fewer than 8 is stored in 8.
     pub(super) fn int(&self, bits: u8) -> IntType {
         let signed = self.signed;
@@ -70,7 +75,7 @@ impl Options {
     }
 
     /// Every pattern names some node.
-    pub(super) fn check(&self, model: &Model) -> Result<()> {
+    pub fn check(&self, model: &Model) -> Result<()> {
         let unknown = |pattern: &str| !model.nodes.iter().any(|node| matches(pattern, &node.name));
         let unknown = self.layers.iter().filter(|layers| unknown(&layers.pattern));
         Error::collect(unknown.map(|layers| {

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::learn::learn;
 use super::scheme::IntegerWeights;
-use crate::ir::{Array, Granularity, IntType, QuantParams};
+use crate::ir::{Array, Granularity, IntType, Moments, QuantParams};
 use crate::ops::Op;
 
 /// Weights and what stands for them.
@@ -48,6 +49,21 @@ impl Rounded {
             .map(|(i, w)| grids[channels.of(i)].nearest(*w))
             .collect();
         Rounded::on(&grids, integers, w, axis, &channels, form)
+    }
+
+    /// The integers on the same grids with which the sums over samples that had these moments are closest.
+    pub(super) fn learned(
+        self,
+        op: &Op,
+        w: &Array,
+        form: IntegerWeights,
+        moments: &Moments,
+    ) -> Rounded {
+        let (axis, channels) = channels(op, &w.shape);
+        let lines = Lines::of(op, &w.shape);
+        let mut integers = self.integers;
+        learn(moments, &lines, w.reals(), &self.grids, &mut integers);
+        Rounded::on(&self.grids, integers, w, axis, &channels, form)
     }
 
     fn on(
@@ -233,6 +249,58 @@ struct Channels {
 impl Channels {
     fn of(&self, i: usize) -> usize {
         i / self.group * self.cycle + i / self.run % self.cycle
+    }
+}
+
+/// Which weights are summed together: lines of each group, a weight of each for every tap.
+pub(super) struct Lines {
+    /// Lines of one group.
+    pub(super) count: usize,
+    /// From a group's weights to the next one's, from a line's to the next one's, from a tap's to the next one's.
+    strides: [usize; 3],
+    channels: Channels,
+}
+
+impl Lines {
+    fn of(op: &Op, shape: &[usize]) -> Lines {
+        let (_, channels) = channels(op, shape);
+        let size: usize = shape.iter().product();
+        let (count, strides) = match op {
+            Op::ConvTranspose(op) => {
+                let count = shape[1..].iter().product();
+                (count, [size / op.groups, 1, count])
+            }
+            Op::MatMul(_) => (shape[1], [size, 1, shape[1]]),
+            op => {
+                let groups = match op {
+                    Op::Conv(op) => op.groups,
+                    _ => 1,
+                };
+                let taps = size / shape[0];
+                (shape[0] / groups, [size / groups, taps, 1])
+            }
+        };
+        Lines {
+            count,
+            strides,
+            channels,
+        }
+    }
+
+    /// The lines of a matrix with a row for each of some outputs.
+    #[cfg(test)]
+    pub(super) fn rows(taps: usize, count: usize) -> Lines {
+        Lines::of(&crate::passes::testing::conv().into(), &[count, taps, 1, 1])
+    }
+
+    /// The flat index of a weight.
+    pub(super) fn weight(&self, group: usize, line: usize, tap: usize) -> usize {
+        group * self.strides[0] + line * self.strides[1] + tap * self.strides[2]
+    }
+
+    /// The output channel of a weight by its flat index.
+    pub(super) fn output(&self, weight: usize) -> usize {
+        self.channels.of(weight)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::correction::correction;
 use super::rounding::{Rounded, outputs, outputs_of};
 use super::steps::LARGEST_SUM;
-use super::{IntegerWeights, replace};
+use super::{IntegerWeights, Rounding, replace};
 use crate::ir::{Array, Elem, Granularity, IntType, Model, Node, QuantParams, TensorId};
 use crate::passes::rewrite::{set_constant, subject};
 use crate::passes::typing;
@@ -72,7 +72,10 @@ fn of_reals(
     let largest_bias = |c: usize| numbers.get(c).map_or(0.0, |b| f64::from(b.abs()));
     let room = room_for_sums(model, node, w, form);
     let least = |c: usize| (largest_bias(c) / (s_x * LARGEST_BIAS)).max(room[c]);
-    let rounded = Rounded::of(&node.op, w, form, least);
+    let mut rounded = Rounded::of(&node.op, w, form, least);
+    if let (Rounding::Gptq, Some(moments)) = (form.rounding, &model[node.output].moments) {
+        rounded = rounded.learned(&node.op, w, form, moments);
+    }
     let bias = match correction(model, node, &rounded.reals) {
         None => bias,
         Some(gains) => {
