@@ -87,6 +87,32 @@ fn ranges_stand_in_for_samples() {
 }
 
 #[test]
+fn a_quantized_file_holds_the_same_integers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (digits, samples, test) = (
+        model("digits.onnx"),
+        model("digits.npz"),
+        model("digits-test.npz"),
+    );
+    let calibrate = ["--calibrate", &samples];
+    let outputs = |network: &str, more: &[&str]| {
+        let run = [
+            "run", network, "--via", "integer", "--inputs", &test, "-o", "y.npz",
+        ];
+        let run = qcc(folder.path(), &[&run, more].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        fs::read(folder.path().join("y.npz")).unwrap()
+    };
+    let quantize = ["quantize", &digits, "-o", "digits.qdq.onnx"];
+    let run = qcc(folder.path(), &[&quantize[..], &calibrate].concat());
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(
+        outputs("digits.qdq.onnx", &[]),
+        outputs(&digits, &calibrate)
+    );
+}
+
+#[test]
 fn analyze_agrees_with_eval() {
     let folder = tempfile::tempdir().unwrap();
     let (digits, samples, test) = (

@@ -2,7 +2,7 @@
 //!
 //! They are found at `$QCC_ONNX_NODE_TESTS`, in `target/venv` or in the `onnx` package of `python3`.
 //! A case that qcc refuses to import is skipped, by name and with the reason; one that it imports must
-//! give the expected outputs. Run with `--nocapture` to read the list.
+//! give the expected outputs, and the same again when it is exported and imported. Run with `--nocapture` to read the list.
 #![allow(
     clippy::print_stdout,
     reason = "a test says what it covered and what it skipped"
@@ -16,7 +16,8 @@ use std::process::Command;
 
 use onnx_protobuf::tensor_proto::DataType;
 use onnx_protobuf::{Message, ModelProto, TensorProto};
-use qcc_compiler::ir::{Array, Data, Elem, Model};
+use qcc_compiler::ir::{Array, Data, Elem, Model, Node};
+use qcc_compiler::ops::Op;
 use qcc_compiler::passes::quantize::Imported;
 use qcc_compiler::{eval, integer, onnx, pipeline};
 
@@ -231,7 +232,10 @@ fn run_set(case: &Case, set: &Path) -> Outcome {
             Ok(model) => {
                 let outcome = match eval::run(&model, given) {
                     Ok(outputs) => match compare(&outputs, set, case.is_quantization()) {
-                        Outcome::Passed => in_integers(case, &model, given, set),
+                        Outcome::Passed => match exported(&model, given, &outputs) {
+                            Some(difference) => Outcome::Failed(difference),
+                            None => in_integers(case, &model, given, set),
+                        },
                         other => other,
                     },
                     Err(error) => Outcome::Failed(error.to_string()),
@@ -246,6 +250,26 @@ fn run_set(case: &Case, set: &Path) -> Outcome {
         }
     }
     Outcome::Skipped(refusal)
+}
+
+/// What differs when the model is written to a file and read again.
+fn exported(model: &Model, inputs: &[Array], outputs: &[Array]) -> Option<String> {
+    // Integers are exported where they are a part of the types, which they are not yet here.
+    let quantizes = |n: &Node| matches!(n.op, Op::Quantize(_) | Op::Dequantize(_));
+    if model.nodes.iter().any(quantizes) {
+        return None;
+    }
+    let again = onnx::import(&onnx::export(model), None, &onnx::Options::default());
+    let found = match again.and_then(|again| eval::run(&again, inputs)) {
+        Ok(found) => found,
+        Err(error) => return Some(format!("exported: {error}")),
+    };
+    let kind = DataType::Float as i32;
+    let pairs = found.iter().zip(outputs);
+    let mut differences = pairs.filter_map(|(a, b)| difference(a, b, kind, true));
+    differences
+        .next()
+        .map(|difference| format!("exported: {difference}"))
 }
 
 /// The same by the integer evaluator, for an operator that is an integer one as a whole.

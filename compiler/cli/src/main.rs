@@ -13,6 +13,7 @@ mod json;
 mod output;
 mod prepare;
 mod programs;
+mod quantize;
 mod report;
 mod run;
 mod targets;
@@ -51,6 +52,8 @@ enum Command {
     Compile(compile::Args),
     /// Write what samples show of a network to a file that stands in for them
     Calibrate(calibrate::Args),
+    /// Write the integer network as an ONNX file with QuantizeLinear and DequantizeLinear
+    Quantize(quantize::Args),
     /// Show what a network consists of and what it will cost
     Inspect(inspect::Args),
     /// Measure the accuracy of the float and of the integer network on labelled samples
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compile(args) => compile::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Analyze(args) => analyze::run(&args),

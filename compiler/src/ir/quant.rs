@@ -3,6 +3,8 @@
 //! Everything follows from one law, `real = scale · (integer − zero_point)`, and one demand: real zero
 //! is exactly representable (gemmlowp `doc/quantization.md`; whitepaper arXiv 1806.08342 §2.1).
 
+use super::Array;
+
 /// The element type of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Elem {
@@ -173,6 +175,32 @@ impl QuantParams {
         let (scale, zero_point) = self.uniform();
         (integer - zero_point) as f32 * scale
     }
+
+    /// The reals that the integers of a tensor stand for. Of the weights of a grouped transposed convolution each
+    /// group may have scales of its own: there are then more of them than the axis is long.
+    pub fn reals(&self, integers: &Array) -> Array {
+        let real = |q: &i32, scale: f32, zero_point: i32| (q - zero_point) as f32 * scale;
+        let elements = integers.quantized().iter();
+        let reals = match &self.map {
+            Granularity::PerTensor { scale, zero_point } => {
+                elements.map(|q| real(q, *scale, *zero_point)).collect()
+            }
+            Granularity::PerChannel {
+                axis,
+                scales,
+                zero_points,
+            } => {
+                let extent = integers.shape[*axis];
+                let run: usize = integers.shape[axis + 1..].iter().product();
+                let group = (integers.len() * extent / scales.len().max(1)).max(1);
+                let channel = |i: usize| i / group * extent + i / run % extent;
+                let each = elements.enumerate();
+                each.map(|(i, q)| real(q, scales[channel(i)], zero_points[channel(i)]))
+                    .collect()
+            }
+        };
+        Array::f32(integers.shape.clone(), reals)
+    }
 }
 
 fn repeated<T: Copy>(of_axis: &[T], channels: usize) -> Vec<T> {
@@ -252,5 +280,21 @@ impl Range {
             min: self.min.min(other.min),
             max: self.max.max(other.max),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_of_a_transposed_convolution_has_its_scales() {
+        // [C, M/groups, kh, kw] = [4, 3, 1, 2] in two groups: channels 0 1 2 for inputs 0 and 1, then 3 4 5.
+        let scales: Vec<f32> = (0..6).map(|c| 2f32.powi(c)).collect();
+        let params = QuantParams::symmetric_per_channel(IntType::I8, 1, scales);
+        let reals = params.reals(&Array::i32([4, 3, 1, 2], vec![1; 24]));
+        let channels: Vec<f32> = reals.reals().iter().step_by(2).copied().collect();
+        let expected = [1, 2, 4, 1, 2, 4, 8, 16, 32, 8, 16, 32].map(|x| x as f32);
+        assert_eq!(channels, expected);
     }
 }

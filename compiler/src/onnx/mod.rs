@@ -1,4 +1,4 @@
-//! From the bytes of an ONNX file to a [`Model`] of reals.
+//! From the bytes of an ONNX file to a [`Model`] of reals, and from a quantized model to such a file.
 //!
 //! This is the only code that knows protobuf. Operators are imported by their families in `crate::ops`;
 //! opset differences end there. Shapes are inferred, never taken from the file's `value_info`, which
@@ -8,6 +8,7 @@
 //! bounded by the file's size.
 
 mod attribute;
+mod export;
 mod external;
 mod graph;
 mod input;
@@ -18,6 +19,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use onnx_protobuf::{Message, ModelProto, TensorProto};
+
+pub use export::export;
 
 use crate::ir::{Array, Elem, Model};
 use crate::{Error, Result, bail};

@@ -1,6 +1,7 @@
 //! Concat (<https://onnx.ai/onnx/operators/onnx__Concat.html>).
 
 use crate::ir::{Array, Data, Elem, TensorId, Type};
+use crate::ops::export::{Exporter, Operand, int, named};
 use crate::ops::import::operand;
 use crate::ops::{Import, Importer, Operator, SourceNode, check};
 use crate::{Result, bail};
@@ -59,6 +60,11 @@ impl Operator for Concat {
             Data::I64(_) => Array::i64(shape, self.joined(&operands, Array::ints)),
             Data::I32(_) => Array::i32(shape, self.joined(&operands, Array::quantized)),
         }
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let inputs: Vec<&str> = (0..operands.len()).map(|i| named(operands, i)).collect();
+        to.node("Concat", &inputs, vec![("axis", int(self.axis))])
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, Clamp, Data, Elem, TensorId, Type, strides};
+use crate::ops::export::{Exporter, Operand, named};
 use crate::ops::product::{Matrix, accumulate};
 use crate::ops::{
     Binary, BinaryFunction, Import, Importer, Operator, Reshape, SourceNode, Transpose,
@@ -98,6 +99,24 @@ impl Operator for MatMul {
             out.iter_mut().for_each(|y| *y = self.activation.apply(*y));
         }
         Array::f32([lead, vec![*m, *n]].concat(), out)
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let inputs = [0, 1, 2].map(|i| named(operands, i));
+        let matrices = operands
+            .iter()
+            .take(2)
+            .flatten()
+            .all(|x| x.ty.shape.len() == 2);
+        let y = match inputs[2] {
+            "" => to.node("MatMul", &inputs[..2], vec![]),
+            _ if matrices => to.node("Gemm", &inputs, vec![]),
+            bias => {
+                let y = to.node("MatMul", &inputs[..2], vec![]);
+                to.node("Add", &[&y, bias], vec![])
+            }
+        };
+        to.clamp(&y, self.activation)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The operators: one file a family, with the operator's meaning on reals.
 //!
-//! A family's file holds the structs, their import from ONNX, `infer`, `eval` and tests.
+//! A family's file holds the structs, their import from ONNX and export to it, `infer`, `eval` and tests.
 //! Attributes become typed fields at import (`axis: usize`, never an `axis: i64` that may be negative);
 //! opset differences and spellings end there.
 //! What an operator means on integers is in `crate::integer`, how it becomes a kernel in `crate::lower`:
@@ -12,6 +12,7 @@ mod concat;
 mod constant;
 mod conv;
 mod elementwise;
+pub(crate) mod export;
 mod import;
 mod importer;
 mod matmul;
@@ -34,6 +35,7 @@ pub use concat::Concat;
 pub use constant::{Comparison, Host, Logic};
 pub use conv::{Conv, ConvTranspose, Pads};
 pub use elementwise::{Binary, BinaryFunction, Function, PRelu, Unary};
+pub use export::{Constant, ExportedNode, Exporter, Operand};
 pub use import::{Attribute, Import, SourceNode, import_of};
 pub use importer::Importer;
 pub use matmul::MatMul;
@@ -55,6 +57,9 @@ pub trait Operator {
 
     /// The output on reals and plain integers, for operands that `infer` accepts.
     fn eval(&self, operands: &[Option<&Array>]) -> Array;
+
+    /// Adds the operator on reals to an ONNX graph and returns the name of its result.
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String;
 }
 
 macro_rules! ops {

@@ -3,6 +3,8 @@
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, TensorId, Type};
+use crate::ops::Attribute;
+use crate::ops::export::{Exporter, Operand, named};
 use crate::ops::{Import, Importer, Operator, SourceNode, check};
 
 /// ONNX operators of this family.
@@ -56,6 +58,12 @@ impl Operator for BatchNorm {
                 .for_each(|x| *x = (*x - mean) * factor + shift);
         }
         Array::f32(x.shape.clone(), y)
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let inputs = [0, 1, 2, 3, 4].map(|i| named(operands, i));
+        let epsilon = ("epsilon", Attribute::Float(self.epsilon));
+        to.node("BatchNormalization", &inputs, vec![epsilon])
     }
 }
 

@@ -5,6 +5,7 @@
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, Data, Elem, IntType, TensorId, Type};
+use crate::ops::export::{Exporter, Operand, int, named};
 use crate::ops::import::operand;
 use crate::ops::{
     Function, Import, Importer, Operator, Pool, PoolKind, Reshape, SourceNode, Unary, check,
@@ -100,6 +101,12 @@ impl Operator for Reduce {
         }
         Array::f32(shape, y.into_iter().map(|y| y as f32).collect())
     }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let axes = to.ints("axes", self.axes.iter().map(|axis| *axis as i64));
+        let keep = ("keepdims", int(usize::from(self.keep_axes)));
+        to.node(self.name(), &[named(operands, 0), &axes], vec![keep])
+    }
 }
 
 impl Reduce {
@@ -194,6 +201,15 @@ impl Operator for ArgMax {
             shape.remove(self.axis);
         }
         Array::i64(shape, indices)
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let attributes = vec![
+            ("axis", int(self.axis)),
+            ("keepdims", int(usize::from(self.keep_axis))),
+            ("select_last_index", int(usize::from(self.last))),
+        ];
+        to.node("ArgMax", &[named(operands, 0)], attributes)
     }
 }
 

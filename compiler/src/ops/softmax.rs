@@ -5,6 +5,7 @@
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, TensorId, Type};
+use crate::ops::export::{Exporter, Operand, int, named};
 use crate::ops::{Import, Importer, Operator, Reshape, SourceNode, check};
 
 /// ONNX operators of this family.
@@ -52,6 +53,14 @@ impl Operator for Softmax {
             }
         }
         Array::f32(x.shape.clone(), y)
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        to.node(
+            "Softmax",
+            &[named(operands, 0)],
+            vec![("axis", int(self.axis))],
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 //! 1-D convolutions are imported as 2-D ones of height 1 between two reshapes. 3-D ones are refused.
 
 mod eval;
+mod export;
 mod import;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, Clamp, Type};
+use crate::ops::export::{Exporter, Operand};
 use crate::ops::{Operator, check, window};
 
 pub(super) use import::IMPORTS;
@@ -109,6 +111,10 @@ impl Operator for Conv {
     fn eval(&self, operands: &[Option<&Array>]) -> Array {
         eval::conv(self, operands)
     }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        self.to_onnx(operands, to)
+    }
 }
 
 impl Operator for ConvTranspose {
@@ -146,6 +152,10 @@ impl Operator for ConvTranspose {
 
     fn eval(&self, operands: &[Option<&Array>]) -> Array {
         eval::conv_transpose(self, operands)
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        self.to_onnx(operands, to)
     }
 }
 

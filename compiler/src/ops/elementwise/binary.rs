@@ -4,6 +4,7 @@ use super::{Binary, BinaryFunction};
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, Clamp, Data, Elem, Type};
+use crate::ops::export::{Exporter, Operand};
 use crate::ops::import::operand;
 use crate::ops::{Operator, broadcast, check};
 
@@ -41,6 +42,10 @@ impl Operator for Binary {
             data.iter_mut().for_each(|x| *x = clamp.apply(*x));
         }
         Array::f32(shape, data)
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        self.to_onnx(operands, to)
     }
 }
 

@@ -5,11 +5,13 @@
 //! a division by zero gives 0. Refused: arithmetic on truth values and on operands of different types.
 
 mod binary;
+mod export;
 mod import;
 mod unary;
 
 use crate::Result;
 use crate::ir::{Array, Clamp, Type};
+use crate::ops::export::{Exporter, Operand, named};
 use crate::ops::{Operator, broadcast, check};
 
 pub(super) use import::IMPORTS;
@@ -122,6 +124,11 @@ impl Operator for PRelu {
         let (x_part, slope_part) = ((&x.shape[..], x.reals()), (&slope.shape[..], slope.reals()));
         let data = broadcast::zip(&x.shape, x_part, slope_part, leak);
         Array::f32(x.shape.clone(), data)
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let inputs = [0, 1].map(|i| named(operands, i));
+        to.node("PRelu", &inputs, vec![])
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Function, Unary};
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, Clamp, Data, Elem, Type};
+use crate::ops::export::{Exporter, Operand, named};
 use crate::ops::import::operand;
 use crate::ops::{Operator, check};
 
@@ -34,6 +35,10 @@ impl Operator for Unary {
             }
             _ => Array::f32(x.shape.clone(), self.function.map(x.reals())),
         }
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        self.function.to_onnx(named(operands, 0), to)
     }
 }
 

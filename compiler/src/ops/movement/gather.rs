@@ -3,6 +3,7 @@
 use super::grid::picked;
 use super::{Reshape, one};
 use crate::ir::{Array, TensorId, Type};
+use crate::ops::export::{Constant, Exporter, Operand, int, named};
 use crate::ops::import::operand;
 use crate::ops::{Importer, Operator, SourceNode, broadcast, check};
 use crate::{Result, bail};
@@ -61,6 +62,17 @@ impl Operator for Gather {
             .collect();
         picks[self.axis] = self.indices.clone();
         picked(x, picks).reshaped(self.shape(&x.shape))
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let indices = self.indices.iter().map(|index| *index as i64).collect();
+        let indices = Constant::Ints(self.index_shape.clone(), indices);
+        let indices = to.constant("indices", indices);
+        to.node(
+            "Gather",
+            &[named(operands, 0), &indices],
+            vec![("axis", int(self.axis))],
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use super::grid::picked;
 use super::{Slice, ints_of, one};
 use crate::ir::{Array, Data, Elem, TensorId, Type};
+use crate::ops::export::{Exporter, Operand, named, text};
 use crate::ops::import::operand;
 use crate::ops::{Importer, Operator, SourceNode, check};
 use crate::{Result, bail};
@@ -95,6 +96,23 @@ impl Operator for Pad {
                     .collect()
             });
         picked(x, picks.collect())
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let pads = self.before.iter().chain(&self.after);
+        let pads = to.ints("pads", pads.map(|pad| *pad as i64));
+        let x = named(operands, 0);
+        let (mode, value) = match self.mode {
+            PadMode::Constant(value) => ("constant", Some(to.real("value", value))),
+            PadMode::Reflect => ("reflect", None),
+            PadMode::Edge => ("edge", None),
+            PadMode::Wrap => ("wrap", None),
+        };
+        let attributes = vec![("mode", text(mode))];
+        match value {
+            Some(value) => to.node("Pad", &[x, &pads, &value], attributes),
+            None => to.node("Pad", &[x, &pads], attributes),
+        }
     }
 }
 

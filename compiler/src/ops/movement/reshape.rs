@@ -2,6 +2,7 @@
 
 use super::{ints_of, one};
 use crate::ir::{Array, TensorId, Type};
+use crate::ops::export::{Exporter, Operand, int, named};
 use crate::ops::import::operand;
 use crate::ops::{Importer, Operator, SourceNode, check};
 use crate::{Result, bail};
@@ -35,6 +36,16 @@ impl Operator for Reshape {
     fn eval(&self, operands: &[Option<&Array>]) -> Array {
         let x = operands[0].expect("infer demands the operand");
         x.clone().reshaped(self.shape.clone())
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let shape = to.ints("shape", self.shape.iter().map(|extent| *extent as i64));
+        // An extent of 0 is 0, not the operand's.
+        to.node(
+            "Reshape",
+            &[named(operands, 0), &shape],
+            vec![("allowzero", int(1))],
+        )
     }
 }
 

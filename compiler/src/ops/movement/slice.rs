@@ -3,6 +3,7 @@
 use super::grid::picked;
 use super::{ints_of, one};
 use crate::ir::{Array, TensorId, Type};
+use crate::ops::export::{Exporter, Operand, named};
 use crate::ops::import::operand;
 use crate::ops::{Importer, Operator, SourceNode};
 use crate::{Result, bail};
@@ -70,6 +71,24 @@ impl Operator for Slice {
         let indices = |axis| (0..self.shape[axis]).map(move |i| self.index(axis, i) as usize);
         let picks = (0..self.shape.len()).map(|axis| indices(axis).collect());
         picked(x, picks.collect())
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let rank = self.shape.len();
+        let starts = to.ints("starts", self.starts.iter().map(|start| *start as i64));
+        let end = |axis: usize| match self.index(axis, self.shape[axis]) as i64 {
+            // Before the first element: -1 would be the last one.
+            end if end < 0 => i64::MIN / 2,
+            end => end,
+        };
+        let ends = to.ints("ends", (0..rank).map(end));
+        let axes = to.ints("axes", 0..rank as i64);
+        let steps = to.ints("steps", self.steps.iter().map(|step| *step as i64));
+        to.node(
+            "Slice",
+            &[named(operands, 0), &starts, &ends, &axes, &steps],
+            vec![],
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use super::grid::Grid;
 use super::{Reshape, one};
 use crate::ir::{Array, TensorId, Type};
+use crate::ops::export::{Exporter, Operand, ints, named};
 use crate::ops::import::operand;
 use crate::ops::{Importer, Operator, SourceNode};
 use crate::{Result, bail};
@@ -43,6 +44,11 @@ impl Operator for Transpose {
         let terms = self.perm.iter().zip(&shape);
         let terms = terms.map(|(axis, extent)| (0..*extent).map(|i| i * strides[*axis]).collect());
         x.pick(shape.clone(), Grid::new(terms.collect()))
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let perm = ints(self.perm.iter().copied());
+        to.node("Transpose", &[named(operands, 0)], vec![("perm", perm)])
     }
 }
 

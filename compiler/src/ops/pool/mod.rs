@@ -11,6 +11,7 @@ mod tests;
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, Elem, Type};
+use crate::ops::export::{Exporter, Operand, int, ints};
 use crate::ops::import::operand;
 use crate::ops::{Operator, Pads, check, window};
 
@@ -81,6 +82,29 @@ impl Operator for Pool {
 
     fn eval(&self, operands: &[Option<&Array>]) -> Array {
         eval::pool(self, operands[0].expect("infer demands the operand"))
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let x = operands[0].expect("infer demands the operand");
+        let floor = |axis: usize| {
+            let padded = x.ty.shape[2 + axis] + self.pads.total()[axis];
+            let span = window::span(self.kernel[axis], self.dilations[axis]);
+            padded.saturating_sub(span) / self.strides[axis] + 1
+        };
+        let mut attributes = vec![
+            ("kernel_shape", ints(self.kernel)),
+            ("strides", ints(self.strides)),
+            ("pads", self.pads.to_onnx()),
+            ("dilations", ints(self.dilations)),
+            (
+                "ceil_mode",
+                int(usize::from([0, 1].map(floor) != self.output)),
+            ),
+        ];
+        if let PoolKind::Average { count_include_pad } = self.kind {
+            attributes.push(("count_include_pad", int(usize::from(count_include_pad))));
+        }
+        to.node(self.name(), &[x.name], attributes)
     }
 }
 

@@ -11,6 +11,7 @@ mod qlinear;
 mod tests;
 
 use crate::ir::{Array, Data, Elem, IntType, Type};
+use crate::ops::export::{Exporter, Operand, named};
 use crate::ops::import::operand;
 use crate::ops::{Operator, check};
 use crate::{Result, bail};
@@ -157,6 +158,12 @@ impl Operator for Quantize {
         };
         Array::i64(x.shape.clone(), elements.map(quantize).collect())
     }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        // The exporter of the graph writes it wherever a tensor is quantized.
+        let _ = to;
+        named(operands, 0).to_string()
+    }
 }
 
 impl Operator for Dequantize {
@@ -192,6 +199,12 @@ impl Operator for Dequantize {
         let dequantize =
             |(q, i): (i64, usize)| (q - zero_points.map_or(0, |z| z[i])) as f32 * scale.reals()[i];
         Array::f32(x.shape.clone(), elements.map(dequantize).collect())
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        // The exporter of the graph writes it wherever a tensor is quantized.
+        let _ = to;
+        named(operands, 0).to_string()
     }
 }
 

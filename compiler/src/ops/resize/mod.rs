@@ -9,6 +9,7 @@ mod tests;
 use crate::Result;
 use crate::bail;
 use crate::ir::{Array, Elem, Type};
+use crate::ops::export::{Constant, Exporter, Operand, text};
 use crate::ops::import::operand;
 use crate::ops::{Operator, check};
 
@@ -55,6 +56,29 @@ pub enum Coordinates {
     PytorchHalfPixel,
     AlignCorners,
     Asymmetric,
+}
+
+impl Nearest {
+    fn to_onnx(self) -> &'static str {
+        match self {
+            Nearest::RoundPreferFloor => "round_prefer_floor",
+            Nearest::RoundPreferCeil => "round_prefer_ceil",
+            Nearest::Floor => "floor",
+            Nearest::Ceil => "ceil",
+        }
+    }
+}
+
+impl Coordinates {
+    fn to_onnx(self) -> &'static str {
+        match self {
+            Coordinates::HalfPixel => "half_pixel",
+            Coordinates::HalfPixelSymmetric => "half_pixel_symmetric",
+            Coordinates::PytorchHalfPixel => "pytorch_half_pixel",
+            Coordinates::AlignCorners => "align_corners",
+            Coordinates::Asymmetric => "asymmetric",
+        }
+    }
 }
 
 impl Operator for Resize {
@@ -122,6 +146,31 @@ impl Operator for Resize {
                 Array::f32(shape, out)
             }
         }
+    }
+
+    fn export(&self, operands: &[Option<Operand>], to: &mut Exporter) -> String {
+        let x = operands[0].expect("infer demands the operand");
+        let (mode, nearest) = match self.mode {
+            ResizeMode::Linear => ("linear", Nearest::Floor),
+            ResizeMode::Nearest(nearest) => ("nearest", nearest),
+        };
+        let attributes = vec![
+            ("mode", text(mode)),
+            ("nearest_mode", text(nearest.to_onnx())),
+            (
+                "coordinate_transformation_mode",
+                text(self.coordinates.to_onnx()),
+            ),
+        ];
+        let scales = vec![1.0, 1.0, self.scales[0], self.scales[1]];
+        let scaled = |axis: usize| (x.ty.shape[2 + axis] as f32 * self.scales[axis]) as usize;
+        if [0, 1].map(scaled) == self.output {
+            let scales = to.constant("scales", Constant::Reals(scales));
+            return to.node("Resize", &[x.name, "", &scales], attributes);
+        }
+        let sizes = x.ty.shape[..2].iter().chain(&self.output);
+        let sizes = to.ints("sizes", sizes.map(|extent| *extent as i64));
+        to.node("Resize", &[x.name, "", "", &sizes], attributes)
     }
 }
 

@@ -180,7 +180,7 @@ impl Analysis {
         integer::run_with(&self.integer, &inputs, &mut |id, array| {
             let tensor = &self.integer[id];
             if let Elem::Quantized(params) = &tensor.ty.elem {
-                found.insert(tensor.name.clone(), real::reals(array, params));
+                found.insert(tensor.name.clone(), params.reals(array));
             }
         })?;
         Ok(found)
@@ -320,7 +320,7 @@ fn constants(model: &Model, node: &Node) -> Vec<(usize, Array)> {
     let constants = operands.filter_map(|(i, id)| {
         let tensor = &model[(*id)?];
         match (&tensor.ty.elem, &tensor.value) {
-            (Elem::Quantized(params), Some(value)) => Some((i, real::reals(value, params))),
+            (Elem::Quantized(params), Some(value)) => Some((i, params.reals(value))),
             _ => None,
         }
     });
@@ -334,7 +334,7 @@ fn weights(real: &Model, node: &Node, integer: &Model, quantized: &Node) -> Opti
     let (Elem::Quantized(params), Some(value)) = (&tensor.ty.elem, &tensor.value) else {
         return None;
     };
-    let rounded = real::reals(value, params);
+    let rounded = params.reals(value);
     let mut noise = vec![Noise::default(); sum.bias.len()];
     let pairs = sum.weights.reals().iter().zip(rounded.reals());
     for (i, (w, rounded)) in pairs.enumerate() {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Noise;
-use crate::ir::{Array, Clamp, Data, Elem, Granularity, Model, Node, QuantParams, TensorId};
+use crate::ir::{Array, Clamp, Data, Elem, Model, Node, QuantParams, TensorId};
 
 /// A model without integers that stand for reals.
 pub(super) struct Real {
@@ -19,7 +19,7 @@ impl Real {
         for (i, tensor) in model.tensors.iter_mut().enumerate() {
             if let Elem::Quantized(params) = &tensor.ty.elem {
                 match &mut tensor.value {
-                    Some(value) => *value = reals(value, params),
+                    Some(value) => *value = params.reals(value),
                     None => {
                         came.insert(TensorId(i as u32), params.clone());
                     }
@@ -40,7 +40,7 @@ impl Real {
             values[id.0 as usize] = match (self.came.get(id), &array.data) {
                 (Some(params), Data::I64(integers)) => {
                     let integers = integers.iter().map(|q| *q as i32).collect();
-                    reals(&Array::i32(array.shape.clone(), integers), params)
+                    params.reals(&Array::i32(array.shape.clone(), integers))
                 }
                 _ => self.limited(*id, array.clone()),
             };
@@ -109,32 +109,4 @@ impl Real {
         }
         noise
     }
-}
-
-/// The reals that integers stand for. Of the weights of a grouped transposed convolution each group has scales
-/// of its own.
-pub(super) fn reals(array: &Array, params: &QuantParams) -> Array {
-    let integers = array.quantized().iter();
-    let real = |q: &i32, scale: f32, zero_point: i32| (q - zero_point) as f32 * scale;
-    let reals = match &params.map {
-        Granularity::PerTensor { scale, zero_point } => {
-            integers.map(|q| real(q, *scale, *zero_point)).collect()
-        }
-        Granularity::PerChannel {
-            axis,
-            scales,
-            zero_points,
-        } => {
-            let (extent, run) = (
-                array.shape[*axis],
-                array.shape[axis + 1..].iter().product::<usize>(),
-            );
-            let group = array.len() * extent / scales.len().max(1);
-            let channel = |i: usize| i / group.max(1) * extent + i / run % extent;
-            let each = integers.enumerate();
-            each.map(|(i, q)| real(q, scales[channel(i)], zero_points[channel(i)]))
-                .collect()
-        }
-    };
-    Array::f32(array.shape.clone(), reals)
 }

@@ -222,8 +222,7 @@ fn reals(model: &mut Model, position: usize, operand: usize) {
     let id = model.nodes[position].inputs[operand].expect("the caller saw it");
     let tensor = &model[id];
     if let (Elem::Quantized(params), Some(array)) = (&tensor.ty.elem, &tensor.value) {
-        let reals = typing::reals(array, params);
-        let array = Array::f32(array.shape.clone(), reals);
+        let array = params.reals(array);
         super::rewrite::set_constant(model, position, operand, array);
     }
 }

@@ -8,7 +8,6 @@ use super::{Activations, IntegerWeights, Options, Weights};
 use crate::ir::{Array, Elem, Model, Node, Range, TensorId};
 use crate::ops::Op;
 use crate::passes::rewrite::subject;
-use crate::passes::typing;
 
 /// What the products of a sum may add up to; the bias takes as much.
 pub(super) const LARGEST_SUM: f64 = 0.99 * (1u32 << 30) as f64;
@@ -67,8 +66,9 @@ fn largest_sum(model: &Model, options: &Options, node: &Node, w: &Array) -> f64 
     match (own, options.scheme(node).weights) {
         (Some(Elem::Quantized(params)), _) => {
             let scales = params.scales(count);
-            let reals = typing::reals(w, params).into_iter().enumerate();
-            let all = reals.map(|(i, real)| (i, f64::from(real) / f64::from(scales[outputs(i)])));
+            let reals = params.reals(w);
+            let reals = reals.reals().iter().enumerate();
+            let all = reals.map(|(i, real)| (i, f64::from(*real) / f64::from(scales[outputs(i)])));
             all.for_each(|(i, steps)| add(i, steps));
         }
         (_, Weights::Integers(form)) => {

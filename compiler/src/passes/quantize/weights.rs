@@ -6,7 +6,6 @@ use super::steps::LARGEST_SUM;
 use super::{IntegerWeights, Rounding, replace};
 use crate::ir::{Array, Elem, Granularity, IntType, Model, Node, QuantParams, TensorId};
 use crate::passes::rewrite::{set_constant, subject};
-use crate::passes::typing;
 use crate::{Result, bail};
 
 /// Largest magnitude of a quantized bias: leaves as much room again for the sum of products.
@@ -160,7 +159,7 @@ fn bias(model: &Model, position: usize, channels: usize) -> Bias {
         } if params.int.bits == 32 && zero_points.iter().all(|z| *z == 0) => {
             Bias::Integers(integers.to_vec(), scales.clone())
         }
-        _ => Bias::Reals(typing::reals(array, params)),
+        _ => Bias::Reals(params.reals(array).reals().to_vec()),
     }
 }
 

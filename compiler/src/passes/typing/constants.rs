@@ -138,28 +138,6 @@ fn integers(array: &Array) -> Vec<i32> {
     }
 }
 
-/// The reals that a constant's integers stand for.
-pub(in crate::passes) fn reals(array: &Array, params: &QuantParams) -> Vec<f32> {
-    let elements = array.quantized().iter();
-    match &params.map {
-        Granularity::PerTensor { scale, zero_point } => {
-            elements.map(|q| (q - zero_point) as f32 * scale).collect()
-        }
-        Granularity::PerChannel {
-            axis,
-            scales,
-            zero_points,
-        } => {
-            let run: usize = array.shape[axis + 1..].iter().product();
-            let channel = |i: usize| i / run % scales.len();
-            elements
-                .enumerate()
-                .map(|(i, q)| (q - zero_points[channel(i)]) as f32 * scales[channel(i)])
-                .collect()
-        }
-    }
-}
-
 /// The parameters behind a movement: the same, but that the axis of several scales may be another.
 pub(super) fn moved(
     params: &QuantParams,

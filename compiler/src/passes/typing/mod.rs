@@ -23,8 +23,6 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-pub(super) use constants::reals;
-
 use super::rewrite::{free_node_name, subject};
 use crate::ir::{Array, Clamp, Elem, Model, Node, QuantParams, TensorId, Type};
 use crate::ops::{Function, Op, PadMode, Reshape, Unary};
@@ -347,8 +345,9 @@ impl<'a> Typing<'a> {
     /// Integers under another scale: a table.
     fn requantized(&mut self, x: TensorId, integers: TensorId, params: &QuantParams) -> TensorId {
         if let (Some(array), Some(from)) = (&self.model[integers].value, self.params(integers)) {
-            let reals = reals(array, from);
-            let value = reals.iter().map(|x| params.quantize(*x)).collect();
+            let reals = from.reals(array);
+            let value = reals.reals().iter();
+            let value = value.map(|x| params.quantize(*x)).collect();
             let value = Array::i32(array.shape.clone(), value);
             return self.tensor(x, params.clone(), Some(value));
         }
