@@ -75,7 +75,7 @@ pub fn scale_add_round(a: i32, ma: u32, b: i32, mb: u32) -> i32 {
     let error = ((x.unsigned_abs() + y.unsigned_abs()) >> 21) + 3;
     let sum = (x + y).unsigned_abs();
     if !far_from_tie(sum, 24, error) {
-        return float_add_round(float_product(a, ma), float_product(b, mb));
+        return float_add_round(float_product(a.into(), ma), float_product(b.into(), mb));
     }
     let rounded = ((sum + (1 << 23)) >> 24) as i32;
     if x + y < 0 { -rounded } else { rounded }
@@ -98,10 +98,30 @@ fn fixed_product(x: i32, m: u32) -> i64 {
     }
 }
 
+/// [`scale_round`] of the sum `high · 2¹⁶ + low`, which 32 bits need not hold.
+pub fn scale_round_wide(high: i32, low: i32, m: u32) -> i32 {
+    let (negative, significand, exponent) = float_product(wide(high, low), m);
+    let rounded = round_shift(significand, -exponent) as i32;
+    if negative { -rounded } else { rounded }
+}
+
+/// [`scale_add_round`] of such a sum.
+pub fn scale_add_round_wide(high: i32, low: i32, ma: u32, b: i32, mb: u32) -> i32 {
+    float_add_round(
+        float_product(wide(high, low), ma),
+        float_product(b.into(), mb),
+    )
+}
+
+/// A sum of two parts.
+fn wide(high: i32, low: i32) -> i64 {
+    i64::from(high) * 65536 + i64::from(low)
+}
+
 /// The f32 `(x as f32) · m`: its sign, its significand (0 or of 24 bits) and its exponent.
-fn float_product(x: i32, m: u32) -> (bool, u64, i32) {
+fn float_product(x: i64, m: u32) -> (bool, u64, i32) {
     let (negative, significand, exponent) = float_parts(m);
-    let (x_rounded, exponent) = float_round(u64::from(x.unsigned_abs()), exponent);
+    let (x_rounded, exponent) = float_round(x.unsigned_abs(), exponent);
     let (y, exponent) = float_round(x_rounded * u64::from(significand), exponent);
     if y == 0 {
         return (false, 0, -149);

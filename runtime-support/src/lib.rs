@@ -29,6 +29,18 @@ pub fn scale_add_round(a: i32, ma: f32, b: i32, mb: f32) -> i32 {
     round_ties_even(x + y)
 }
 
+/// [`scale_round`] of a sum that 32 bits need not hold; its magnitude is below 2⁵³.
+pub fn scale_round_wide(acc: i64, m: f32) -> i32 {
+    round_ties_even(acc as f32 * m)
+}
+
+/// [`scale_add_round`] of such a sum.
+pub fn scale_add_round_wide(a: i64, ma: f32, b: i32, mb: f32) -> i32 {
+    let x = a as f32 * ma;
+    let y = b as f32 * mb;
+    round_ties_even(x + y)
+}
+
 /// The integer nearest to a real below 2³¹ in magnitude; of two, the even one.
 pub fn round_ties_even(x: f32) -> i32 {
     // From 2²³ on every f32 is an integer; below, adding 2²³ leaves no bit for a fraction.

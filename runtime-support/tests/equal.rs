@@ -30,6 +30,20 @@ fn check_two(a: i32, ma: f32, b: i32, mb: f32) {
     }
 }
 
+fn check_wide(high: i32, low: i32, m: f32, b: i32, n: f32) {
+    let acc = i64::from(high) * 65536 + i64::from(low);
+    if defined(&[acc as f64 * f64::from(m)]) {
+        let expected = meaning::scale_round_wide(acc, m);
+        let found = integer::scale_round_wide(high, low, m.to_bits());
+        assert_eq!(found, expected, "{acc} · {m:e}");
+    }
+    if defined(&[acc as f64 * f64::from(m), f64::from(b) * f64::from(n)]) {
+        let expected = meaning::scale_add_round_wide(acc, m, b, n);
+        let found = integer::scale_add_round_wide(high, low, m.to_bits(), b, n.to_bits());
+        assert_eq!(found, expected, "{acc} · {m:e} + {b} · {n:e}");
+    }
+}
+
 /// Sums of every magnitude.
 fn sums() -> impl Strategy<Value = i32> {
     (any::<i32>(), 0..31u32).prop_map(|(x, shift)| x >> shift)
@@ -62,6 +76,24 @@ proptest! {
     fn near_ties(acc in sums(), target in -300i32..300, steps in -3i32..4) {
         let acc = if acc == 0 { 1 } else { acc };
         check_one(acc, tie(acc, target, steps));
+    }
+
+    #[test]
+    fn any_wide_sum(
+        high in sums(), low in sums(), m in 1e-12f32..1e-3, b in sums(), n in multipliers(), negative: bool,
+    ) {
+        let (m, n) = if negative { (-m, -n) } else { (m, n) };
+        if m.abs().max(n.abs()) < 2147483648.0 {
+            check_wide(high, low, m, b, n);
+        }
+    }
+
+    #[test]
+    fn wide_sums_near_ties(high in sums(), low in sums(), target in -300i32..300, steps in -3i32..4) {
+        let acc = (i64::from(high) * 65536 + i64::from(low)).max(1);
+        let m = ((f64::from(target) + 0.5) / acc as f64) as f32;
+        let (high, low) = ((acc >> 16) as i32, (acc & 0xffff) as i32);
+        check_wide(high, low, f32::from_bits(m.to_bits().wrapping_add_signed(steps)), 0, 0.0);
     }
 
     #[test]

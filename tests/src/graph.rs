@@ -4,7 +4,7 @@ use qcc_compiler::integer;
 use qcc_compiler::ir::{
     Array, Data, Elem, Granularity, IntType, Model, Node, QuantParams, TensorId, Type, verify,
 };
-use qcc_compiler::kernel::interp;
+use qcc_compiler::kernel::{Port, Scalar, interp};
 use qcc_compiler::lower::{self, Options};
 use qcc_compiler::ops::Op;
 use qcc_compiler::target::{self, Target};
@@ -55,6 +55,13 @@ impl Random {
         }
     }
 
+    /// A type of activations: of 8 bits mostly.
+    pub fn activation(&mut self) -> IntType {
+        let signed = self.below(2) == 1;
+        let bits = [8, 8, 16][self.below(3)];
+        IntType { bits, signed }
+    }
+
     /// An index below `count`.
     pub fn below(&mut self, count: usize) -> usize {
         (self.bits() % count as u64) as usize
@@ -78,11 +85,11 @@ impl Graph {
         }
     }
 
-    /// Parameters of an activation: u8 or i8, any zero point.
+    /// Parameters of an activation of 8 or 16 bits, any zero point.
     pub fn params(&mut self) -> QuantParams {
-        let int = [IntType::U8, IntType::I8][self.random.below(2)];
+        let int = self.random.activation();
         let zero_point = self.random.within(int.min() as i32, int.max() as i32);
-        let scale = self.random.within(1, 100) as f32 * 1e-3;
+        let scale = self.random.within(1, 100) as f32 * 0.256 / (1u32 << int.bits) as f32;
         QuantParams::per_tensor(int, scale, zero_point)
     }
 
@@ -203,13 +210,22 @@ pub fn samples(model: &Model, seed: u64, count: usize) -> Vec<Vec<Array>> {
     (0..count).map(&mut sample).collect()
 }
 
-/// An array in a port's memory.
-pub fn bytes(array: &Array) -> Vec<u8> {
+/// An array in memory whose elements are of a type.
+pub fn bytes(array: &Array, scalar: Scalar) -> Vec<u8> {
+    let little = |x: i64| x.to_le_bytes().into_iter().take(scalar.bytes());
     match &array.data {
-        Data::I32(v) => v.iter().map(|v| *v as u8).collect(),
-        Data::I64(v) => v.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect(),
+        Data::I32(v) => v.iter().flat_map(|v| little((*v).into())).collect(),
+        Data::I64(v) => v.iter().flat_map(|v| little(*v)).collect(),
         Data::F32(_) => panic!("a port holds integers"),
     }
+}
+
+/// Arrays in the memory of ports.
+pub fn in_ports(arrays: &[Array], ports: &[Port]) -> Vec<Vec<u8>> {
+    let pairs = arrays.iter().zip(ports);
+    pairs
+        .map(|(array, port)| bytes(array, port.scalar))
+        .collect()
 }
 
 /// Checks that the lowered model computes what the evaluator does, bit for bit, on every machine;
@@ -219,16 +235,17 @@ pub fn check(model: &Model, seed: u64, samples_each: usize) -> Result<(), String
     let mut expected = vec![];
     for inputs in &samples {
         let outputs = integer::run(model, inputs).map_err(|e| e.to_string())?;
-        expected.push(outputs.iter().map(bytes).collect::<Vec<_>>());
+        expected.push(outputs);
     }
     for name in target::names() {
         let target = Target::load(name).map_err(|e| e.to_string())?;
         let program = lower::lower(model, &target, &Options::default());
         let program = program.map_err(|e| e.to_string())?;
         for (inputs, expected) in samples.iter().zip(&expected) {
-            let inputs: Vec<_> = inputs.iter().map(bytes).collect();
+            let inputs = in_ports(inputs, &program.inputs);
+            let expected = in_ports(expected, &program.outputs);
             let found = interp::run(&program, &target, &inputs);
-            if found != *expected {
+            if found != expected {
                 return Err(format!("{name}: {found:?} instead of {expected:?}"));
             }
         }

@@ -15,7 +15,7 @@ use qcc_compiler::ops::{
 };
 use qcc_compiler::pipeline;
 use qcc_compiler::target::{self, Language, Target};
-use qcc_tests::graph::{Graph, bytes, check, samples};
+use qcc_tests::graph::{Graph, check, in_ports, samples};
 
 /// Every operator over images of odd extents; each result is an output.
 fn everything(int: IntType) -> Model {
@@ -78,7 +78,11 @@ fn operators(graph: &mut Graph, x: TensorId, other: TensorId) -> Vec<(Op, Vec<Te
     let function = Function::Sigmoid;
     all.push((Unary { function }.into(), vec![x], false));
     use BinaryFunction::{Add, Div, Mul, Sub};
+    let wide = graph.params_of(x).int.bits > 8;
     for function in [Add, Sub, Mul, Div] {
+        if wide && function == Div {
+            continue;
+        }
         let op = Binary {
             function,
             activation,
@@ -182,7 +186,7 @@ fn movements(x: TensorId, other: TensorId) -> Vec<(Op, Vec<TensorId>, bool)> {
 fn differences(model: &Model, target: &Target) -> Vec<String> {
     let program = lower::lower(model, target, &Options::default());
     let program = program.expect("the model can be lowered");
-    let inputs: Vec<_> = samples(model, 5, 3)[2].iter().map(bytes).collect();
+    let inputs = in_ports(&samples(model, 5, 3)[2], &program.inputs);
     let expected = interp::run(&program, target, &inputs);
     let mut wrong = vec![];
     for language in [Language::C, Language::Rust] {
@@ -205,7 +209,8 @@ fn differences(model: &Model, target: &Target) -> Vec<String> {
 
 #[test]
 fn emitted_programs_are_what_the_interpreter_runs() {
-    for int in [IntType::U8, IntType::I8] {
+    let [uint16, int16] = [false, true].map(|signed| IntType { bits: 16, signed });
+    for int in [IntType::U8, IntType::I8, uint16, int16] {
         let model = everything(int);
         check(&model, 5, 3).expect("the interpreter agrees with the integer evaluator");
         for name in target::names() {

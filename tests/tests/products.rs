@@ -10,7 +10,7 @@ use qcc_compiler::kernel::{Scalar, interp};
 use qcc_compiler::lower;
 use qcc_compiler::ops::{Conv, ConvTranspose, MatMul, Op, Pads};
 use qcc_compiler::target::{self, Target};
-use qcc_tests::graph::Random;
+use qcc_tests::graph::{Random, in_ports};
 
 /// A model of one node, and how its numbers are drawn.
 struct Build {
@@ -21,6 +21,8 @@ struct Build {
     extreme: bool,
     /// Which type weights have.
     width: usize,
+    /// Whether activations have 8 bits.
+    bytes: bool,
 }
 
 impl Build {
@@ -31,6 +33,7 @@ impl Build {
             random: Random(seed),
             extreme,
             width: 0,
+            bytes: false,
         }
     }
 
@@ -40,9 +43,10 @@ impl Build {
     }
 
     fn activation(&mut self) -> QuantParams {
-        let int = [IntType::U8, IntType::I8][self.random.within(0, 1) as usize];
+        let mut int = self.random.activation();
+        int.bits = if self.bytes { 8 } else { int.bits };
         let zero_point = self.random.within(int.min() as i32, int.max() as i32);
-        let scale = self.random.within(1, 100) as f32 * 1e-3;
+        let scale = self.random.within(1, 100) as f32 * 0.256 / (1u32 << int.bits) as f32;
         QuantParams::per_tensor(int, scale, zero_point)
     }
 
@@ -143,10 +147,6 @@ fn samples(model: &Model, seed: u64) -> Vec<Vec<Array>> {
     (0..4).map(&mut sample).collect()
 }
 
-fn bytes(array: &Array) -> Vec<u8> {
-    array.quantized().iter().map(|v| *v as u8).collect()
-}
-
 /// The lowered model computes what the evaluator does, on every machine.
 fn check(model: &Model, seed: u64) -> Result<(), TestCaseError> {
     for name in target::names() {
@@ -155,8 +155,8 @@ fn check(model: &Model, seed: u64) -> Result<(), TestCaseError> {
         let program = program.expect("the model can be lowered");
         for inputs in samples(model, seed) {
             let expected = integer::run(model, &inputs).expect("the model can be evaluated");
-            let expected: Vec<_> = expected.iter().map(bytes).collect();
-            let inputs: Vec<_> = inputs.iter().map(bytes).collect();
+            let expected = in_ports(&expected, &program.outputs);
+            let inputs = in_ports(&inputs, &program.inputs);
             prop_assert_eq!(
                 interp::run(&program, &target, &inputs),
                 expected,
@@ -360,6 +360,7 @@ fn sign_matched_weights_against_the_largest_activations() {
 /// A convolution of 3×3 taps, every weight `weight`.
 fn neighbours(channels: usize, extent: usize, weight: i32) -> Model {
     let mut build = Build::new(1, true);
+    build.bytes = true;
     build.input(&[1, channels, extent, extent]);
     build.weights(&[32, channels, 3, 3], 0, 32, false);
     let w = build.inputs[1].expect("the weights");

@@ -1,8 +1,8 @@
-//! The two ways in which a sum of products becomes an 8-bit integer, and tables.
+//! The two ways in which a sum of products becomes an integer of 8 or 16 bits, and tables.
 
 use crate::ir::QuantParams;
 
-pub(super) use qcc_runtime_support::{scale_add_round, scale_round};
+pub(super) use qcc_runtime_support::{scale_add_round_wide, scale_round, scale_round_wide};
 
 /// A function of the integers of a type with few of them, evaluated once for each.
 pub(super) struct Table {
@@ -39,14 +39,50 @@ pub(super) fn requantize(from: &QuantParams, to: &QuantParams, integers: &[i32])
     Table::new(from, |q| to.quantize(from.dequantize(q))).map(integers)
 }
 
-/// Exact inner product. `check` proves that it fits, so the wrapping never happens; it lets the loop
-/// vectorise.
-pub(super) fn dot(a: &[i16], b: &[i16]) -> i32 {
-    let products = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b));
-    products.fold(0, i32::wrapping_add)
+/// A difference of an integer and its zero point, and exact sums of products of such.
+pub(super) trait Term: Copy + Default {
+    /// Holds the sums.
+    type Sum: Copy + Default + Into<i64>;
+    /// The difference itself.
+    fn of(difference: i32) -> Self;
+    /// A sum's start.
+    fn start(bias: i32) -> Self::Sum;
+    /// `sum + Σ a·b`.
+    fn add(sum: Self::Sum, a: &[Self], b: &[Self]) -> Self::Sum;
 }
 
-/// `integer − zero_point` of every element, in 16 bits, which hold every difference of 8-bit integers.
-pub(super) fn centred(integers: &[i32], zero_point: i32) -> Vec<i16> {
-    integers.iter().map(|q| (q - zero_point) as i16).collect()
+/// Differences of 8-bit integers: sums fit i32, as `check` proves, so that the wrapping never happens; it lets the
+/// loop vectorise.
+impl Term for i16 {
+    type Sum = i32;
+    fn of(difference: i32) -> i16 {
+        difference as i16
+    }
+    fn start(bias: i32) -> i32 {
+        bias
+    }
+    fn add(sum: i32, a: &[i16], b: &[i16]) -> i32 {
+        let products = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b));
+        products.fold(sum, i32::wrapping_add)
+    }
+}
+
+/// Differences of 16-bit integers.
+impl Term for i32 {
+    type Sum = i64;
+    fn of(difference: i32) -> i32 {
+        difference
+    }
+    fn start(bias: i32) -> i64 {
+        bias.into()
+    }
+    fn add(sum: i64, a: &[i32], b: &[i32]) -> i64 {
+        let products = a.iter().zip(b).map(|(a, b)| i64::from(*a) * i64::from(*b));
+        sum + products.sum::<i64>()
+    }
+}
+
+/// `integer − zero_point` of every element.
+pub(super) fn centred<T: Term>(integers: &[i32], zero_point: i32) -> Vec<T> {
+    integers.iter().map(|q| T::of(q - zero_point)).collect()
 }

@@ -92,7 +92,7 @@ fn check_weights(model: &Model, node: &Node, operand: usize, params: &QuantParam
     if model.constant(node, operand).is_some() {
         let bits = if operand == 1 { 8 } else { 32 };
         if params.int.bits > bits {
-            bail!("the weights have {} bits", params.int.bits; hint: "8 bits are supported");
+            bail!("the weights have {} bits", params.int.bits; hint: "at most 8 bits are supported");
         }
         return Ok(());
     }
@@ -110,19 +110,23 @@ fn check_activation(model: &Model, id: Option<TensorId>, params: &QuantParams) -
     if matches!(params.map, Granularity::PerChannel { .. }) {
         bail!("operand `{name}` has one scale a channel");
     }
-    if params.int.bits > 8 {
+    if params.int.bits > 16 {
         bail!(
             "operand `{name}` has {} bits", params.int.bits;
-            hint: "activations of 8 bits are supported"
+            hint: "activations of 8 and 16 bits are supported"
         );
     }
     Ok(())
 }
 
-/// No partial sum leaves 32 bits, whatever the input.
+/// No partial sum leaves 32 bits, whatever the input; sums of 16-bit activations may have more.
 fn check_sum(model: &Model, node: &Node) -> Result<()> {
     let bound = largest_sum(model, node)?;
-    if bound > f64::from(i32::MAX) {
+    let wide = |operand: usize| {
+        let params = quantized(model, node.inputs[operand]);
+        params.is_ok_and(|params| params.int.bits > 8)
+    };
+    if bound > f64::from(i32::MAX) && !wide(0) && !wide(1) {
         bail!(
             "sums of products reach {bound:.0}, beyond 32 bits";
             hint: "the layer's weights are too many or its bias too large for 8-bit activations"

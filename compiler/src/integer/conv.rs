@@ -3,20 +3,26 @@
 //! `clamp(scale_add_round(acc, m[c], r − z_r, s_r/s_y) + z_y)`.
 
 use super::Call;
-use super::arithmetic::{centred, dot, scale_add_round, scale_round};
+use super::arithmetic::{Term, centred, scale_add_round_wide, scale_round_wide};
 use crate::ir::{Array, Clamp};
 use crate::ops::{Conv, ConvTranspose};
 
 pub(super) fn conv(op: &Conv, call: &Call) -> Array {
-    requantize(call, conv_sums(op, call), op.activation)
+    match call.is_wide() {
+        false => requantize(call, conv_sums::<i16>(op, call), op.activation),
+        true => requantize(call, conv_sums::<i32>(op, call), op.activation),
+    }
 }
 
 pub(super) fn conv_transpose(op: &ConvTranspose, call: &Call) -> Array {
-    requantize(call, transposed_sums(op, call), op.activation)
+    match call.is_wide() {
+        false => requantize(call, transposed_sums::<i16>(op, call), op.activation),
+        true => requantize(call, transposed_sums::<i32>(op, call), op.activation),
+    }
 }
 
 /// Sums `[N, M, H', W']` to the output's integers.
-fn requantize(call: &Call, sums: Vec<i32>, activation: Clamp) -> Array {
+fn requantize<S: Copy + Into<i64>>(call: &Call, sums: Vec<S>, activation: Clamp) -> Array {
     let [_, channels, height, width] = extents(call.shape());
     let (s_x, _) = call.params(0).uniform();
     let (s_y, z_y) = call.out().uniform();
@@ -27,31 +33,33 @@ fn requantize(call: &Call, sums: Vec<i32>, activation: Clamp) -> Array {
         None => sums
             .iter()
             .enumerate()
-            .map(|(i, acc)| scale_round(*acc, multiplier(i)))
+            .map(|(i, acc)| scale_round_wide((*acc).into(), multiplier(i)))
             .collect(),
         Some(residual) => {
             let (s_r, z_r) = call.params(3).uniform();
             let both = sums.iter().zip(residual.quantized());
             both.enumerate()
-                .map(|(i, (acc, r))| scale_add_round(*acc, multiplier(i), r - z_r, s_r / s_y))
+                .map(|(i, (acc, r))| {
+                    scale_add_round_wide((*acc).into(), multiplier(i), r - z_r, s_r / s_y)
+                })
                 .collect()
         }
     };
     call.result(rounded.iter().map(|y| (y + z_y).clamp(low, high)).collect())
 }
 
-fn conv_sums(op: &Conv, call: &Call) -> Vec<i32> {
+fn conv_sums<T: Term>(op: &Conv, call: &Call) -> Vec<T::Sum> {
     let (x, w) = (call.array(0), call.array(1));
     let [images, channels, height, width] = extents(&x.shape);
     let [filters, depth, kh, kw] = extents(&w.shape);
     let [_, _, out_height, out_width] = extents(call.shape());
-    let centred_x = centred(x.quantized(), call.params(0).uniform().1);
+    let centred_x = centred::<T>(x.quantized(), call.params(0).uniform().1);
     let bias = bias(call, filters);
     let taps = depth * kh * kw;
-    let weights = call.centred_weights(filters, |i| i / taps);
+    let weights = call.centred_weights::<T>(filters, |i| i / taps);
     let per_group = filters / op.groups;
-    let mut sums = vec![0; images * filters * out_height * out_width];
-    let mut windows = vec![0i16; out_width * taps];
+    let mut sums = vec![T::Sum::default(); images * filters * out_height * out_width];
+    let mut windows = vec![T::default(); out_width * taps];
     for n in 0..images {
         for group in 0..op.groups {
             let first = (n * channels + group * depth) * height * width;
@@ -70,7 +78,7 @@ fn conv_sums(op: &Conv, call: &Call) -> Vec<i32> {
                     let row = ((n * filters + m) * out_height + y) * out_width;
                     let row = &mut sums[row..row + out_width];
                     for (sum, window) in row.iter_mut().zip(windows.chunks_exact(taps)) {
-                        *sum = bias[m].wrapping_add(dot(filter, window));
+                        *sum = T::add(T::start(bias[m]), filter, window);
                     }
                 }
             }
@@ -81,13 +89,13 @@ fn conv_sums(op: &Conv, call: &Call) -> Vec<i32> {
 
 /// For each pixel of row `y` of the result, the elements under the window in the order of the weights;
 /// 0 outside the image.
-fn gather_windows(
+fn gather_windows<T: Term>(
     op: &Conv,
-    planes: &[i16],
+    planes: &[T],
     [depth, height, width]: [usize; 3],
     [kh, kw]: [usize; 2],
     y: usize,
-    windows: &mut [i16],
+    windows: &mut [T],
 ) {
     let taps = depth * kh * kw;
     for (x, window) in windows.chunks_exact_mut(taps).enumerate() {
@@ -104,7 +112,7 @@ fn gather_windows(
                     *slot = if inside {
                         plane[row * width + column]
                     } else {
-                        0
+                        T::default()
                     };
                 }
             }
@@ -112,20 +120,20 @@ fn gather_windows(
     }
 }
 
-fn transposed_sums(op: &ConvTranspose, call: &Call) -> Vec<i32> {
+fn transposed_sums<T: Term>(op: &ConvTranspose, call: &Call) -> Vec<T::Sum> {
     let (x, w) = (call.array(0), call.array(1));
     let [images, channels, height, width] = extents(&x.shape);
     let [_, per_group, kh, kw] = extents(&w.shape);
     let [_, filters, out_height, out_width] = extents(call.shape());
-    let centred_x = centred(x.quantized(), call.params(0).uniform().1);
-    let weights = call.centred_weights(filters, |i| {
+    let centred_x = centred::<T>(x.quantized(), call.params(0).uniform().1);
+    let weights = call.centred_weights::<T>(filters, |i| {
         let group = i / (kh * kw * per_group) / (channels / op.groups);
         group * per_group + i / (kh * kw) % per_group
     });
     let plane = out_height * out_width;
     let bias = bias(call, filters);
-    let mut sums: Vec<i32> = (0..images * filters * plane)
-        .map(|i| bias[i / plane % filters])
+    let mut sums: Vec<T::Sum> = (0..images * filters * plane)
+        .map(|i| T::start(bias[i / plane % filters]))
         .collect();
     for (i, value) in centred_x.iter().enumerate() {
         let (column, row) = (i % width, i / width % height);
@@ -144,7 +152,7 @@ fn transposed_sums(op: &ConvTranspose, call: &Call) -> Vec<i32> {
                     if y < out_height && x < out_width {
                         let weight = weights[((c * per_group + m) * kh + ky) * kw + kx];
                         let sum = &mut sums[first + y * out_width + x];
-                        *sum = sum.wrapping_add(i32::from(*value) * i32::from(weight));
+                        *sum = T::add(*sum, &[*value], &[weight]);
                     }
                 }
             }

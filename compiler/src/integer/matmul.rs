@@ -2,12 +2,19 @@
 //! `m[n] = (s_a·s_b[n])/s_y`.
 
 use super::Call;
-use super::arithmetic::{centred, dot, scale_round};
+use super::arithmetic::{Term, centred, scale_round_wide};
 use super::movement::broadcast;
 use crate::ir::Array;
 use crate::ops::MatMul;
 
 pub(super) fn matmul(op: &MatMul, call: &Call) -> Array {
+    match call.is_wide() {
+        false => products::<i16>(op, call),
+        true => products::<i32>(op, call),
+    }
+}
+
+fn products<T: Term>(op: &MatMul, call: &Call) -> Array {
     let (a, b) = (call.array(0), call.array(1));
     let rank = call.shape().len();
     let (batch_shape, matrix) = call.shape().split_at(rank - 2);
@@ -15,9 +22,9 @@ pub(super) fn matmul(op: &MatMul, call: &Call) -> Array {
     let depth = a.shape[a.shape.len() - 1];
     let a_of = broadcast(&a.shape[..a.shape.len() - 2], batch_shape);
     let b_of = broadcast(&b.shape[..b.shape.len() - 2], batch_shape);
-    let lefts = centred(a.quantized(), call.params(0).uniform().1);
+    let lefts = centred::<T>(a.quantized(), call.params(0).uniform().1);
     let rights = transposed(
-        &call.centred_weights(columns, |i| i % columns),
+        &call.centred_weights::<T>(columns, |i| i % columns),
         depth,
         columns,
     );
@@ -35,8 +42,8 @@ pub(super) fn matmul(op: &MatMul, call: &Call) -> Array {
             let left = &lefts[(left * rows + row) * depth..][..depth];
             for column in 0..columns {
                 let right = &rights[(right * columns + column) * depth..][..depth];
-                let acc = bias.map_or(0, |b| b[column]).wrapping_add(dot(left, right));
-                let y = scale_round(acc, (s_a * scales[column]) / s_y) + z_y;
+                let acc = T::add(T::start(bias.map_or(0, |b| b[column])), left, right);
+                let y = scale_round_wide(acc.into(), (s_a * scales[column]) / s_y) + z_y;
                 result.push(y.clamp(low, high));
             }
         }
@@ -45,7 +52,7 @@ pub(super) fn matmul(op: &MatMul, call: &Call) -> Array {
 }
 
 /// Matrices `[.., K, N]` as `[.., N, K]`.
-fn transposed(matrices: &[i16], depth: usize, columns: usize) -> Vec<i16> {
+fn transposed<T: Copy>(matrices: &[T], depth: usize, columns: usize) -> Vec<T> {
     let mut result = Vec::with_capacity(matrices.len());
     for matrix in matrices.chunks_exact((depth * columns).max(1)) {
         for column in 0..columns {

@@ -20,6 +20,8 @@ use crate::ir::{Array, Data, Elem, Model, Node, QuantParams, TensorId, Type};
 use crate::ops::Op;
 use crate::{Result, bail};
 
+use arithmetic::Term;
+
 pub use check::check;
 pub use resize::linear_taps;
 pub use softmax::{Shares, shares};
@@ -119,12 +121,21 @@ impl<'a> Call<'a> {
     }
 
     /// `w − z_w` of every weight, the second operand, which `channel` tells the channel of by its flat index.
-    fn centred_weights(&self, channels: usize, channel: impl Fn(usize) -> usize) -> Vec<i16> {
+    fn centred_weights<T: Term>(
+        &self,
+        channels: usize,
+        channel: impl Fn(usize) -> usize,
+    ) -> Vec<T> {
         let zero_points = self.params(1).zero_points(channels);
         let weights = self.array(1).quantized().iter().enumerate();
         weights
-            .map(|(i, w)| (w - zero_points[channel(i)]) as i16)
+            .map(|(i, w)| T::of(w - zero_points[channel(i)]))
             .collect()
+    }
+
+    /// Whether one of the factors has more than 8 bits.
+    fn is_wide(&self) -> bool {
+        (0..2).any(|operand| self.params(operand).int.bits > 8)
     }
 
     /// How the integers of the result stand for reals.

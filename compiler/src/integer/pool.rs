@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::Call;
-use super::arithmetic::scale_round;
+use super::arithmetic::scale_round_wide;
 use super::conv::extents;
 use crate::ir::Array;
 use crate::ops::{Pool, PoolKind};
@@ -35,9 +35,9 @@ pub(super) fn pool(op: &Pool, call: &Call) -> Array {
                         } else {
                             rows.inside.len() * columns.inside.len()
                         };
-                        let acc: i32 = elements.map(|q| q - z_x).sum();
+                        let acc: i64 = elements.map(|q| i64::from(q - z_x)).sum();
                         let m = (s_x / s_y) / count as f32;
-                        (scale_round(acc, m) + z_y).clamp(low, high)
+                        (scale_round_wide(acc, m) + z_y).clamp(low, high)
                     }
                 });
             }

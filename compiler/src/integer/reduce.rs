@@ -1,8 +1,8 @@
-//! Reduce and ArgMax. Mean and Sum: `acc = Σ (x − z_x)`, then `clamp(scale_round(acc, (s_x/s_y)/count) + z_y)`
+//! Reduce and ArgMax. Mean and Sum: `acc = Σ (x − z_x)`, then `clamp(scale_round_wide(acc, (s_x/s_y)/count) + z_y)`
 //! with count 1 for Sum. Max and Min choose among the integers.
 
 use super::Call;
-use super::arithmetic::scale_round;
+use super::arithmetic::scale_round_wide;
 use crate::ir::Array;
 use crate::ops::{ArgMax, Reduce, Reduction};
 
@@ -13,8 +13,8 @@ pub(super) fn reduce(op: &Reduce, call: &Call) -> Array {
     let (low, high) = (call.out().low, call.out().high);
     let count: usize = op.axes.iter().map(|axis| x.shape[*axis]).product();
     let mean = |count: usize, group: &[i32]| {
-        let acc: i32 = group.iter().map(|q| q - z_x).sum();
-        (scale_round(acc, (s_x / s_y) / count as f32) + z_y).clamp(low, high)
+        let acc: i64 = group.iter().map(|q| i64::from(q - z_x)).sum();
+        (scale_round_wide(acc, (s_x / s_y) / count as f32) + z_y).clamp(low, high)
     };
     let groups = groups(x, &op.axes);
     let result = groups.iter().map(|group| match op.reduction {

@@ -3,7 +3,7 @@
 //! `clamp(scale_round(acc, (s_x/s_y)·2⁻²²) + z_y)`.
 
 use super::Call;
-use super::arithmetic::scale_round;
+use super::arithmetic::scale_round_wide;
 use super::conv::extents;
 use crate::ir::Array;
 use crate::ops::{Nearest, Resize, ResizeMode};
@@ -58,13 +58,13 @@ fn linear(op: &Resize, call: &Call) -> Array {
         for y in 0..op.output[0] {
             let rows = linear_taps(op, 0, y, height);
             for columns in &columns {
-                let mut acc = 0;
+                let mut acc = 0i64;
                 for (row, cy) in rows {
                     for (column, cx) in columns {
-                        acc += (plane[row * width + column] - z_x) * cy * cx;
+                        acc += i64::from((plane[row * width + column] - z_x) * cx) * i64::from(cy);
                     }
                 }
-                result.push((scale_round(acc, m) + z_y).clamp(low, high));
+                result.push((scale_round_wide(acc, m) + z_y).clamp(low, high));
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::ops::Softmax;
 /// The tables of a softmax.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shares {
-    /// `E[d]` for `d` in `0..=255`.
+    /// `E[d]` for every distance of two integers.
     pub exponentials: Vec<u32>,
     /// `N[d]`.
     pub numerators: Vec<u32>,
@@ -27,7 +27,9 @@ pub fn shares(x: &QuantParams, y: &QuantParams, extent: usize) -> Option<Shares>
         return None;
     }
     let exponential = |d: u32| (-scale * f64::from(d)).exp() * bits.exp2();
-    let exponentials: Vec<u32> = (0..=255)
+    let distances = 0..=(x.int.max() - x.int.min()) as u32;
+    let exponentials: Vec<u32> = distances
+        .clone()
         .map(|d| exponential(d).round_ties_even() as u32)
         .collect();
     // An f32 scale of 1/255 is not the number itself.
@@ -38,7 +40,7 @@ pub fn shares(x: &QuantParams, y: &QuantParams, extent: usize) -> Option<Shares>
         None => (f64::from(exponentials[d as usize]) * unit).round_ties_even() as u32,
     };
     Some(Shares {
-        numerators: (0..=255).map(numerator).collect(),
+        numerators: distances.map(numerator).collect(),
         unit: unit_of_scale,
         exponentials,
     })

@@ -1,6 +1,7 @@
 //! Kernels that move bytes: strided copies, halos, fills.
 
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
+use crate::kernels::elements::elements;
 use crate::kernels::nest::{Axis, Nest, Piece, sweep, sweep_bytes};
 use crate::ops::Pads;
 use crate::target::Target;
@@ -57,6 +58,9 @@ pub(crate) fn copy_axis(
     if scalar.bytes() == 1 && axis.strides == [1, 1] {
         return copy_run(source, from, to, axis.extent, target);
     }
+    if scalar.bytes() == 2 && axis.strides == [1, 1] {
+        return copy_halves(source, from, to, axis.extent, target);
+    }
     axis.each(&[from, to], |each| {
         vec![move_one(
             scalar,
@@ -82,9 +86,20 @@ fn copy_run(source: &str, x: Expr, y: Expr, extent: usize, target: &Target) -> V
     sweep_bytes(extent, target, |p| pass(p, bytes), |p| pass(p, lanes))
 }
 
+/// The same for elements of 16 bits, whose value does not matter.
+fn copy_halves(source: &str, x: Expr, y: Expr, extent: usize, target: &Target) -> Vec<Stmt> {
+    let halves = elements(Scalar::U16);
+    sweep("j", extent, target.lanes, |piece| {
+        let from = at(source, x.clone() + piece.at.clone());
+        let to = at("y", y.clone() + piece.at.clone());
+        vec![halves.put(to, halves.get(from, piece.part), piece.part)]
+    })
+}
+
 fn move_one(scalar: Scalar, from: Expr, to: Expr) -> Stmt {
     let (read, write) = match scalar.bytes() {
         1 => ("read_u8", "write_byte"),
+        2 => ("read_u16", "write_half"),
         _ => ("read_i32", "write_i32"),
     };
     Stmt::Do(op(write, [to, op(read, [from])]))
@@ -99,8 +114,16 @@ pub(crate) struct Frame {
     pub(crate) pads: Pads,
 }
 
-/// Writes a byte to the halo of an image and to nothing else. Buffer: `y`, from the halo's first pixel on.
-pub(crate) fn fill_halo(name: &str, frame: &Frame, value: i32, target: &Target) -> Kernel {
+/// Writes the low bits of an integer to the halo of an image and to nothing else. Buffer: `y`, from the halo's first pixel on.
+pub(crate) fn fill_halo(
+    name: &str,
+    scalar: Scalar,
+    frame: &Frame,
+    value: i32,
+    target: &Target,
+) -> Kernel {
+    let fill_run =
+        |counter: &str, start, count| fill_run(scalar, counter, start, count, value, target);
     let [images, rows, columns, channels] = frame.extent;
     let Pads {
         top,
@@ -115,7 +138,7 @@ pub(crate) fn fill_halo(name: &str, frame: &Frame, value: i32, target: &Target) 
     let inside = columns * channels;
     let last_row = before + (rows - 1) * pitch + inside;
     let image = var("n") * ((top + rows + bottom) * pitch) as i64;
-    let mut body = fill_run("i", image.clone(), before, value, target);
+    let mut body = fill_run("i", image.clone(), before);
     if between > 0 && rows > 1 {
         let start = image.clone() + var("h") * pitch as i64 + int((before + inside) as i64);
         body.push(Stmt::For {
@@ -123,20 +146,14 @@ pub(crate) fn fill_halo(name: &str, frame: &Frame, value: i32, target: &Target) 
             start: 0,
             end: rows as i64 - 1,
             step: 1,
-            body: fill_run("j", start, between, value, target),
+            body: fill_run("j", start, between),
         });
     }
-    body.extend(fill_run(
-        "k",
-        image + int(last_row as i64),
-        after,
-        value,
-        target,
-    ));
+    body.extend(fill_run("k", image + int(last_row as i64), after));
     Kernel {
         name: name.to_string(),
         comment: vec![],
-        buffers: vec![buffer("y", Scalar::U8, true)],
+        buffers: vec![buffer("y", scalar, true)],
         constants: vec![],
         body: vec![Stmt::For {
             var: "n".to_string(),
@@ -149,12 +166,20 @@ pub(crate) fn fill_halo(name: &str, frame: &Frame, value: i32, target: &Target) 
 }
 
 pub(crate) fn fill_run(
+    scalar: Scalar,
     counter: &str,
     start: Expr,
     count: usize,
     value: i32,
     target: &Target,
 ) -> Vec<Stmt> {
+    if scalar.bytes() == 2 {
+        return sweep(counter, count, target.lanes, |piece| {
+            let to = at("y", start.clone() + piece.at.clone());
+            let vector = op("splat_i32", [int(i64::from(value & 0xffff))]);
+            vec![elements(Scalar::U16).put(to, vector, piece.part)]
+        });
+    }
     sweep(counter, count, target.bytes, |piece| {
         let to = at("y", start.clone() + piece.at.clone());
         let bytes = op("splat_byte", [int(i64::from(value & 0xff))]);

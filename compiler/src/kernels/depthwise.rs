@@ -10,11 +10,13 @@
 //! ```
 
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
+use crate::kernels::elements::elements;
 use crate::kernels::fields::tag;
 use crate::kernels::pack::{Packed, Product, each};
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
 use crate::kernels::tile::cut;
+use crate::kernels::unit::offset;
 use crate::kernels::{Form, Names, Requantize, View, Window};
 use crate::target::Target;
 
@@ -36,8 +38,8 @@ pub struct Depthwise {
     pub form: Form,
     /// The padded input; it has the channels of the output.
     pub input: View,
-    /// Whether the input is i8, not u8.
-    pub input_signed: bool,
+    /// Elements of the input.
+    pub elem: Scalar,
     /// Whether the input may be read a few bytes past its end.
     pub slack: bool,
     /// The result.
@@ -62,16 +64,15 @@ impl Depthwise {
             groups: groups(&self.window, target.depthwise.taps, self.form.steps()),
             parts: self.form.parts(),
         };
-        let scalar = |signed| if signed { Scalar::I8 } else { Scalar::U8 };
-        let buffer = |name: &str, signed, mutable| Buffer {
+        let buffer = |name: &str, elem, mutable| Buffer {
             name: name.to_string(),
-            elem: scalar(signed),
+            elem,
             mutable,
         };
-        let mut buffers = vec![buffer("x", self.input_signed, false)];
+        let mut buffers = vec![buffer("x", self.elem, false)];
         let residual = self.requantize.residual.as_ref();
-        buffers.extend(residual.map(|r| buffer("r", r.signed, false)));
-        buffers.push(buffer("y", self.requantize.signed, true));
+        buffers.extend(residual.map(|r| buffer("r", r.elem, false)));
+        buffers.push(buffer("y", self.requantize.elem, true));
         Kernel {
             name: self.name.clone(),
             comment: self.comment.clone(),
@@ -103,10 +104,16 @@ impl Depthwise {
             }
         }
         let channels = || (0..padded).map(channel);
+        // Activations of 8 bits fit the 16 that are multiplied as they are.
+        let offset = match self.elem.bytes() {
+            1 => 0,
+            _ => offset(target, self.elem),
+        };
         Packed {
             weights,
             lows: product.lows(channels(), lanes, taps),
-            bias: each(channels(), |c| product.start(c, 0) as i32),
+            bias: each(channels(), |c| product.start(c, offset) as i32),
+            high: vec![],
             scales: each(channels(), |c| product.scales[c].to_bits() as i32),
         }
     }
@@ -207,6 +214,7 @@ impl Build<'_> {
             let pixel = Sums {
                 tag: format!("y{i}_"),
                 sums: vec![sum(i)],
+                high: vec![],
                 scales: vec!["m".to_string()],
                 count: channels,
                 output: place(1),
@@ -369,12 +377,12 @@ impl Build<'_> {
             .into_iter()
             .map(|o| at("x", corner.clone() + o))
             .collect();
-        let signed = usize::from(self.conv.input_signed);
+        let [whole, part] = elements(self.conv.elem).taps;
         let name_of_op = if channels == self.target.lanes || self.conv.slack {
-            ["taps_u8", "taps_i8"][signed]
+            whole
         } else {
             args.push(size(channels));
-            ["taps_u8_part", "taps_i8_part"][signed]
+            part
         };
         define(name, "vt", op(name_of_op, args))
     }

@@ -1,6 +1,7 @@
 //! Kernels that compute each element of the result from the elements at its place in the operands.
 
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
+use crate::kernels::elements::elements;
 use crate::kernels::nest::{Axis, Nest, sweep};
 use crate::target::Target;
 
@@ -26,8 +27,8 @@ pub(crate) struct Limits {
     pub(crate) low: i32,
     /// Largest result.
     pub(crate) high: i32,
-    /// Whether results are i8, not u8.
-    pub(crate) signed: bool,
+    /// What results are stored as.
+    pub(crate) elem: Scalar,
 }
 
 /// The index space of an element-wise kernel.
@@ -66,19 +67,21 @@ impl Elementwise<'_> {
         self.kernel(name, body, &[])
     }
 
-    /// A kernel that looks each element up in a constant of 256 bytes. One operand.
+    /// A kernel that looks the bits of each element up in a constant of the result's elements. One operand.
     pub(crate) fn table(&self, name: &str, table: &str) -> Kernel {
         let (outer, inner) = self.nest();
+        let [source, result] = [&self.operands[0], &self.result].map(|s| elements(s.scalar));
+        let bytes = self.operands[0].scalar.bytes() + self.result.scalar.bytes() == 2;
         let body = outer.wrap(|positions| {
             let (x, y) = (positions[0].clone(), positions[1].clone());
             let (from, to) = (&self.operands[0].name, &self.result.name);
             let single = |x: Expr, y: Expr| {
-                let x = op("index", [op("read_u8", [at(from, x)])]);
-                let found = op("read_u8", [at(table, x)]);
-                vec![Stmt::Do(op("write_byte", [at(to, y), found]))]
+                let x = op("index", [op(source.bits, [at(from, x)])]);
+                let found = op(result.bits, [at(table, x)]);
+                vec![Stmt::Do(op(result.write, [at(to, y), found]))]
             };
             // A byte vector costs as much as some 16 elements.
-            let vectors = if inner.strides == [1, 1] {
+            let vectors = if inner.strides == [1, 1] && bytes {
                 (inner.extent + self.target.bytes / 2) / self.target.bytes
             } else {
                 0
@@ -183,7 +186,7 @@ impl Run<'_> {
         if *last != 1 || others.iter().any(|s| *s > 1) {
             return self.one_by_one();
         }
-        let wide = if target.bytes > lanes {
+        let wide = if target.bytes > lanes && self.limits.elem.bytes() == 1 {
             count / target.bytes * target.bytes
         } else {
             0
@@ -277,21 +280,13 @@ impl Run<'_> {
 
 /// A vector from memory: `stride` 0 repeats one element.
 fn load(scalar: Scalar, address: Expr, stride: usize, part: Option<usize>) -> (&'static str, Expr) {
-    let signed = scalar == Scalar::I8;
-    match (scalar, stride, part) {
-        (Scalar::F32, ..) => ("vf32", op("load_f32", [address])),
-        (_, 0, _) => {
-            let read = if signed { "read_i8" } else { "read_u8" };
-            ("vi32", op("splat_i32", [op(read, [address])]))
+    match (scalar, stride) {
+        (Scalar::F32, _) => ("vf32", op("load_f32", [address])),
+        (_, 0) => {
+            let read = op(elements(scalar).read, [address]);
+            ("vi32", op("splat_i32", [read]))
         }
-        (_, _, None) => (
-            "vi32",
-            op(["load_u8", "load_i8"][usize::from(signed)], [address]),
-        ),
-        (_, _, Some(n)) => {
-            let part = ["load_u8_part", "load_i8_part"][usize::from(signed)];
-            ("vi32", op(part, [address, int(n as i64)]))
-        }
+        _ => ("vi32", elements(scalar).get(address, part)),
     }
 }
 
@@ -304,13 +299,7 @@ impl Limits {
     /// Clamps and stores a vector of i32, or its first `part` lanes.
     pub(crate) fn store(&self, address: Expr, vector: Expr, part: Option<usize>) -> Stmt {
         let vector = self.clamp(vector, ["max_i32", "min_i32"], "splat_i32");
-        Stmt::Do(match part {
-            None => op(self.pick(["store_u8", "store_i8"]), [address, vector]),
-            Some(n) => {
-                let store = self.pick(["store_u8_part", "store_i8_part"]);
-                op(store, [address, vector, int(n as i64)])
-            }
-        })
+        elements(self.elem).put(address, vector, part)
     }
 
     /// Vectors of i32 as one of bytes, clamped.
@@ -324,12 +313,12 @@ impl Limits {
     }
 
     fn pick(&self, names: [&'static str; 2]) -> &'static str {
-        names[usize::from(self.signed)]
+        names[usize::from(self.elem == Scalar::I8)]
     }
 
     /// The limits that the saturating store does not impose by itself.
     fn clamp(&self, value: Expr, [max, min]: [&'static str; 2], splat: &'static str) -> Expr {
-        let (low, high) = if self.signed { (-128, 127) } else { (0, 255) };
+        let (low, high) = elements(self.elem).limits;
         let mut value = value;
         if self.low > low {
             value = op(max, [value, op(splat, [int(self.low.into())])]);

@@ -3,6 +3,7 @@
 
 use crate::kernel::{Kernel, Scalar, Stmt, at, int, op, var};
 use crate::kernels::copy::{buffer, copy_axis, fill_run};
+use crate::kernels::elements::elements;
 use crate::kernels::elementwise::define;
 use crate::kernels::nest::Nest;
 use crate::target::Target;
@@ -66,9 +67,10 @@ pub(crate) fn gather(name: &str, scalar: Scalar, axes: &[GatherAxis], target: &T
     }
 }
 
-/// Writes one byte to every element of a tensor. Buffer: `y`.
+/// Writes one integer to every element of a tensor. Buffer: `y`.
 pub(crate) fn fill(
     name: &str,
+    scalar: Scalar,
     extents: &[usize],
     strides: &[usize],
     value: i32,
@@ -77,17 +79,25 @@ pub(crate) fn fill(
     let (outer, inner) = Nest::new(extents, &[strides]).split_inner();
     let body = outer.wrap(|positions| {
         if inner.strides == [1] {
-            return fill_run("j", positions[0].clone(), inner.extent, value, target);
+            return fill_run(
+                scalar,
+                "j",
+                positions[0].clone(),
+                inner.extent,
+                value,
+                target,
+            );
         }
         inner.each(positions, |each| {
-            let byte = int(i64::from(value & 0xff));
-            vec![Stmt::Do(op("write_byte", [at("y", each[0].clone()), byte]))]
+            let bits = int(i64::from(value) & ((1 << (8 * scalar.bytes())) - 1));
+            let write = elements(scalar).write;
+            vec![Stmt::Do(op(write, [at("y", each[0].clone()), bits]))]
         })
     });
     Kernel {
         name: name.to_string(),
         comment: vec![],
-        buffers: vec![buffer("y", Scalar::U8, true)],
+        buffers: vec![buffer("y", scalar, true)],
         constants: vec![],
         body,
     }

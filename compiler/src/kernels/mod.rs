@@ -2,6 +2,7 @@
 
 pub(crate) mod copy;
 mod depthwise;
+pub(crate) mod elements;
 pub(crate) mod elementwise;
 mod fields;
 pub(crate) mod gather;
@@ -18,6 +19,7 @@ pub(crate) mod resize;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod unit;
 mod view;
 mod window;
 pub(crate) mod winograd;
@@ -25,9 +27,10 @@ pub(crate) mod winograd;
 pub use depthwise::Depthwise;
 pub use fields::{Fields, Form};
 pub use gemm::{Gemm, Names};
-pub use pack::{Packed, Product, offset, pack};
+pub use pack::{Packed, Product, pack};
 pub use products::Products;
 pub use requantize::{Requantize, Residual};
+pub use unit::offset;
 pub use view::View;
 pub use window::{Level, Runs, Window};
 pub use winograd::Winograd;

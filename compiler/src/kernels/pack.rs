@@ -1,5 +1,7 @@
 //! Constants of products in the order in which kernels read them.
 
+use crate::kernel::Scalar;
+use crate::kernels::unit::offset;
 use crate::kernels::{Fields, Form, Gemm};
 use crate::target::Target;
 
@@ -17,6 +19,8 @@ pub struct Product {
     pub zero_point: i32,
     /// Smallest and largest activation.
     pub range: (i32, i32),
+    /// Elements of the activations.
+    pub elem: Scalar,
     /// What is stored in place of weights that few bits hold.
     pub fields: Option<Fields>,
 }
@@ -30,6 +34,8 @@ pub struct Packed {
     pub lows: Vec<u8>,
     /// i32.
     pub bias: Vec<u8>,
+    /// i32: the same in units of 2¹⁶; empty where `bias` has all.
+    pub high: Vec<u8>,
     /// f32.
     pub scales: Vec<u8>,
 }
@@ -130,25 +136,26 @@ fn addend(weight: i32, part: usize) -> u8 {
 }
 
 /// The constants of `gemm`, in tiles `[group][tile][part][run][byte][vector][lane][k]`, where a byte has one step or
-/// the fields of several; padding is zero. Activations are read as `x + offset`.
-pub fn pack(gemm: &Gemm, target: &Target, product: &Product, offset: i32) -> Packed {
+/// the fields of several; padding is zero.
+pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
     let layout = gemm.layout(target);
-    let dot = &target.dot;
+    let unit = gemm.unit(target);
+    let offset = offset(target, product.elem);
     let group = product.bias.len() / gemm.groups;
     let (runs, bytes) = (layout.runs.count(), layout.bytes);
     let (steps, parts) = (gemm.form.steps(), gemm.form.parts());
     let mut weights = Vec::with_capacity(gemm.groups * layout.padded * layout.depth);
     let channel = |g: usize, lane: usize| (lane < group).then_some(g * group + lane);
     for g in 0..gemm.groups {
-        for lanes in layout.tiles(dot.lanes) {
+        for lanes in layout.tiles(unit.lanes) {
             for (run, byte) in (0..runs).flat_map(|run| (0..bytes).map(move |byte| (run, byte))) {
                 let (part, run) = (run / (runs / parts), run % (runs / parts));
                 let first = run * layout.runs.len;
                 let end = first + layout.runs.len;
                 for lane in lanes.clone() {
-                    weights.extend((0..dot.k).map(|k| {
-                        let at =
-                            (byte * steps..(byte + 1) * steps).map(|step| first + step * dot.k + k);
+                    weights.extend((0..unit.k).map(|k| {
+                        let at = (byte * steps..(byte + 1) * steps)
+                            .map(|step| first + step * unit.k + k);
                         let at = at.map(|k| (k < end).then_some(k));
                         product.byte(channel(g, lane), at, part)
                     }));
@@ -160,8 +167,15 @@ pub fn pack(gemm: &Gemm, target: &Target, product: &Product, offset: i32) -> Pac
     let channels = || (0..gemm.groups).flat_map(|g| (0..padded).map(move |lane| channel(g, lane)));
     Packed {
         weights,
-        lows: product.lows(channels(), dot.lanes, dot.k),
-        bias: each(channels(), |c| product.start(c, offset) as i32),
+        lows: product.lows(channels(), unit.lanes, unit.k),
+        bias: each(channels(), |c| match gemm.capacity {
+            None => product.start(c, offset) as i32,
+            Some(_) => (product.start(c, offset) & 0xffff) as i32,
+        }),
+        high: match gemm.capacity {
+            None => vec![],
+            Some(_) => each(channels(), |c| (product.start(c, offset) >> 16) as i32),
+        },
         scales: each(channels(), |c| product.scales[c].to_bits() as i32),
     }
 }
@@ -174,13 +188,4 @@ pub(crate) fn each(
     channels
         .flat_map(|c| c.map_or(0, &word).to_le_bytes())
         .collect()
-}
-
-/// What the machine adds to an activation before it multiplies.
-pub fn offset(target: &Target, signed: bool) -> i32 {
-    if signed {
-        target.dot.offset_i8
-    } else {
-        target.dot.offset_u8
-    }
 }

@@ -3,6 +3,7 @@
 use crate::kernel::{Expr, Kernel, Scalar, Stmt, at, int, op, var};
 use crate::kernels::View;
 use crate::kernels::copy::buffer;
+use crate::kernels::elements::elements;
 use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, splat, subtract};
 use crate::kernels::nest::{Piece, sweep, sweep_bytes};
 use crate::target::Target;
@@ -14,8 +15,8 @@ pub(crate) struct Windows<'a> {
     pub(crate) x: View,
     /// The result.
     pub(crate) y: View,
-    /// Whether the operand is i8, not u8.
-    pub(crate) signed: bool,
+    /// Elements of the operand and of the result.
+    pub(crate) elems: [Scalar; 2],
     /// Rows and columns of a window.
     pub(crate) kernel: [usize; 2],
     /// Rows and columns from one window to the next.
@@ -61,8 +62,10 @@ impl Windows<'_> {
     /// The largest element of each window. Buffers: `x`, `y`.
     pub(crate) fn max(&self, name: &str) -> Kernel {
         let [_, rows, columns, channels] = self.y.extent;
-        let max = if self.signed { "max_i8" } else { "max_u8" };
-        let lowest = int(if self.signed { -128 } else { 0 });
+        let elements = elements(self.elems[0]);
+        let signed = self.elems[0] == Scalar::I8;
+        let max = if signed { "max_i8" } else { "max_u8" };
+        let lowest = int(elements.limits.0.into());
         let block = Block {
             rows: (0, rows),
             columns: (0, columns),
@@ -74,25 +77,21 @@ impl Windows<'_> {
             load: ["load_bytes", "load_bytes_part"],
             store: ["store_bytes", "store_bytes_part"],
         };
-        let [load, store] = match self.signed {
-            true => [["load_i8", "load_i8_part"], ["store_i8", "store_i8_part"]],
-            false => [["load_u8", "load_u8_part"], ["store_u8", "store_u8_part"]],
-        };
         let lanes = Take {
             ty: "vi32",
             max: "max_i32",
             start: op("splat_i32", [lowest]),
-            load,
-            store,
+            load: elements.load,
+            store: elements.store,
         };
+        let is_byte = self.elems[0].bytes() == 1;
         let body = self.walk(&block, |x, y| {
             let pass = |piece: &Piece, take: &Take| self.max_of_pixel(piece, take, x, y);
-            sweep_bytes(
-                channels,
-                self.target,
-                |p| pass(p, &bytes),
-                |p| pass(p, &lanes),
-            )
+            let (wide, narrow) = (|p: &Piece| pass(p, &bytes), |p: &Piece| pass(p, &lanes));
+            match is_byte {
+                true => sweep_bytes(channels, self.target, wide, narrow),
+                false => sweep("c", channels, self.target.lanes, narrow),
+            }
         });
         self.kernel_of(name, body)
     }
@@ -133,8 +132,7 @@ impl Windows<'_> {
         let taps = self.kernel[0] * self.kernel[1];
         let zero = mean.zero_point * taps as i32;
         let factor = mean.ratio / count as f32;
-        let names = [["load_u8", "load_u8_part"], ["load_i8", "load_i8_part"]];
-        let [whole, part] = names[usize::from(self.signed)];
+        let [whole, part] = elements(self.elems[0]).load;
         sweep("c", self.y.extent[3], self.target.lanes, |piece: &Piece| {
             let load = |tap: Expr| {
                 let address = at("x", x.clone() + piece.at.clone() + tap);
@@ -194,11 +192,11 @@ impl Windows<'_> {
     }
 
     fn kernel_of(&self, name: &str, body: Vec<Stmt>) -> Kernel {
-        let scalar = if self.signed { Scalar::I8 } else { Scalar::U8 };
+        let [x, y] = self.elems;
         Kernel {
             name: name.to_string(),
             comment: vec![],
-            buffers: vec![buffer("x", scalar, false), buffer("y", scalar, true)],
+            buffers: vec![buffer("x", x, false), buffer("y", y, true)],
             constants: vec![],
             body,
         }

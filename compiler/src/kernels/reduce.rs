@@ -1,15 +1,16 @@
 //! Reductions, Softmax and ArgMax: kernels with a loop inside each element or line of the result.
 
-use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
+use crate::kernel::{Expr, Kernel, Scalar, Stmt, at, int, op, var};
 use crate::kernels::copy::buffer;
+use crate::kernels::elements::elements;
 use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, splat, subtract};
 use crate::kernels::nest::{Axis, Nest, Piece, sweep};
 use crate::target::Target;
 
 /// The memory of a reduction: axes that stay and axes that go.
 pub(crate) struct Lines<'a> {
-    /// Whether the operand is i8, not u8.
-    pub(crate) signed: bool,
+    /// Elements of the operand.
+    pub(crate) elem: Scalar,
     /// Extents of the axes that stay.
     pub(crate) kept: &'a [usize],
     /// The operand's strides along them.
@@ -74,13 +75,12 @@ impl Lines<'_> {
             body.push(sum.limits.store(y, var("r"), part));
             repeat("j", inner.extent, body)
         });
-        self.kernel(name, sum.limits.signed, body)
+        self.kernel(name, sum.limits.elem, body)
     }
 
     /// Sums of as many lines as a vector has lanes, which lie beside each other.
     fn sum_vector(&self, sum: &Sum, piece: &Piece, x: &Expr, y: Expr) -> Vec<Stmt> {
-        let names = [["load_u8", "load_u8_part"], ["load_i8", "load_i8_part"]];
-        let [whole, part] = names[usize::from(self.signed)];
+        let [whole, part] = elements(self.elem).load;
         let name = piece.name("sum");
         let take = |from: &Expr| {
             let element = piece.op(whole, part, [at("x", x.clone() + from.clone())]);
@@ -97,26 +97,31 @@ impl Lines<'_> {
     /// The largest (`max`) or smallest (`min`) element of each line. Buffers: `x`, `y`.
     pub(crate) fn extreme(&self, name: &str, which: &'static str) -> Kernel {
         let (outer, inner) = self.outer();
-        let start = int(if which == "max" { -128 } else { 255 });
+        let (low, high) = elements(self.elem).limits;
+        let start = int(if which == "max" { low } else { high }.into());
         let body = outer.wrap(|positions| {
             let x = positions[0].clone() + var("j") * inner.strides[0] as i64;
             let y = positions[1].clone() + var("j") * inner.strides[1] as i64;
             let mut body = self.accumulate("m", start, &x, |m, e| op(which, [m, e]));
-            body.push(Stmt::Do(op("write_byte", [at("y", y), var("m")])));
+            body.push(Stmt::Do(op(
+                elements(self.elem).write,
+                [at("y", y), var("m")],
+            )));
             repeat("j", inner.extent, body)
         });
-        self.kernel(name, self.signed, body)
+        self.kernel(name, self.elem, body)
     }
 
     /// The index of the largest element of each line, the last or the first of equal ones.
     /// Buffers: `x`, `y` of i32.
     pub(crate) fn arg_max(&self, name: &str, last: bool) -> Kernel {
+        let (lowest, _) = elements(self.elem).limits;
         let (outer, inner) = self.outer();
         let body = outer.wrap(|positions| {
             let x = positions[0].clone() + var("j") * inner.strides[0] as i64;
             let y = positions[1].clone() + var("j") * inner.strides[1] as i64;
             let mut body = vec![
-                define_mutable("best", "i32", int(-129)),
+                define_mutable("best", "i32", int(i64::from(lowest) - 1)),
                 define_mutable("found", "i32", int(0)),
                 define_mutable("k", "i32", int(0)),
             ];
@@ -124,7 +129,7 @@ impl Lines<'_> {
             body.push(Stmt::Do(op("write_i32", [at("y", y), var("found")])));
             repeat("j", inner.extent, body)
         });
-        let mut kernel = self.kernel(name, false, body);
+        let mut kernel = self.kernel(name, self.elem, body);
         kernel.buffers[1].elem = Scalar::I32;
         kernel
     }
@@ -145,13 +150,13 @@ impl Lines<'_> {
     }
 
     /// Softmax along the one axis that goes; the result's stride along it is `to`. `table` holds
-    /// `E[0..=255]`. Buffers: `x`, `y`.
+    /// `E` of every distance. Buffers: `x`, `y`.
     pub(crate) fn softmax(
         &self,
         name: &str,
         tables: &SoftmaxTables,
         to: usize,
-        (signed, zero_point, high): (bool, i32, i32),
+        (elem, zero_point, high): (Scalar, i32, i32),
     ) -> Kernel {
         let (outer, inner) = self.outer();
         let body = outer.wrap(|positions| {
@@ -167,7 +172,8 @@ impl Lines<'_> {
                 Numerators::Table(table) => entry(table, from),
             };
             let add = |a, b| op("add", [a, b]);
-            let mut body = self.accumulate("m", int(-128), &x, |m, e| op("max", [m, e]));
+            let lowest = int(elements(self.elem).limits.0.into());
+            let mut body = self.accumulate("m", lowest, &x, |m, e| op("max", [m, e]));
             body.push(define_mutable("total", "i32", int(0)));
             body.extend(
                 self.along(|from| vec![set("total", add(var("total"), exponential(from)))]),
@@ -178,12 +184,12 @@ impl Lines<'_> {
                 let value = add(share, int(zero_point.into()));
                 let value = op("min", [value, int(high.into())]);
                 let place = y.clone() + var("k0") * to as i64;
-                vec![Stmt::Do(op("write_byte", [at("y", place), value]))]
+                vec![Stmt::Do(op(elements(elem).write, [at("y", place), value]))]
             }));
             repeat("j", inner.extent, body)
         });
-        let mut kernel = self.kernel(name, self.signed, body);
-        kernel.buffers[1].elem = if signed { Scalar::I8 } else { Scalar::U8 };
+        let mut kernel = self.kernel(name, self.elem, body);
+        kernel.buffers[1].elem = elem;
         kernel.constants.push(tables.exponentials.clone());
         if let Numerators::Table(table) = &tables.numerators {
             kernel.constants.push(table.clone());
@@ -225,15 +231,14 @@ impl Lines<'_> {
     }
 
     fn read(&self, x: &Expr) -> Expr {
-        let read = if self.signed { "read_i8" } else { "read_u8" };
-        op(read, [at("x", x.clone())])
+        op(elements(self.elem).read, [at("x", x.clone())])
     }
 
-    fn kernel(&self, name: &str, signed: bool, body: Vec<Stmt>) -> Kernel {
+    fn kernel(&self, name: &str, elem: Scalar, body: Vec<Stmt>) -> Kernel {
         Kernel {
             name: name.to_string(),
             comment: vec![],
-            buffers: vec![bytes("x", self.signed, false), bytes("y", signed, true)],
+            buffers: vec![buffer("x", self.elem, false), buffer("y", elem, true)],
             constants: vec![],
             body,
         }
@@ -248,11 +253,6 @@ impl Sum {
         );
         add(rounded, self.limits.zero_point)
     }
-}
-
-fn bytes(name: &str, signed: bool, mutable: bool) -> Buffer {
-    let scalar = if signed { Scalar::I8 } else { Scalar::U8 };
-    buffer(name, scalar, mutable)
 }
 
 fn repeat(counter: &str, end: usize, body: Vec<Stmt>) -> Vec<Stmt> {

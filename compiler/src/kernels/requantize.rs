@@ -2,8 +2,9 @@
 //!
 //! `y = clamp(round(sum · scale [+ (r − z_r) · ratio]) + zero_point, low, high)`, and the narrowing store.
 
-use crate::kernel::{Expr, Stmt, at, int, op, var};
+use crate::kernel::{Expr, Scalar, Stmt, at, int, op, var};
 use crate::kernels::View;
+use crate::kernels::elements::elements;
 use crate::target::Target;
 
 /// What becomes of a sum.
@@ -15,8 +16,8 @@ pub struct Requantize {
     pub low: i32,
     /// Largest result.
     pub high: i32,
-    /// Whether results are i8, not u8.
-    pub signed: bool,
+    /// What results are stored as.
+    pub elem: Scalar,
     /// A tensor added before rounding.
     pub residual: Option<Residual>,
 }
@@ -26,8 +27,8 @@ pub struct Requantize {
 pub struct Residual {
     /// Its memory.
     pub view: View,
-    /// Whether its elements are i8, not u8.
-    pub signed: bool,
+    /// Its elements.
+    pub elem: Scalar,
     /// Its zero point.
     pub zero_point: i32,
     /// Its scale over the result's.
@@ -38,8 +39,10 @@ pub struct Residual {
 pub(crate) struct Sums {
     /// Prefix of the names of the values made on the way.
     pub(crate) tag: String,
-    /// Names of the sums.
+    /// Names of the sums; of their low parts, if there are high ones.
     pub(crate) sums: Vec<String>,
+    /// Names of the parts of sums in units of 2¹⁶; empty where 32 bits hold all of a sum.
+    pub(crate) high: Vec<String>,
     /// Names of the scales, one vector for each of the sums.
     pub(crate) scales: Vec<String>,
     /// Results to store; the last vector may be partly padding.
@@ -71,7 +74,8 @@ impl Requantize {
         let mut first = 0;
         while first < pixel.sums.len() {
             // Less than two vectors are not worth a byte vector.
-            let size = if vectors == 1 || pixel.sums.len() - first == 1 {
+            let single = vectors == 1 || self.elem.bytes() > 1;
+            let size = if single || pixel.sums.len() - first == 1 {
                 1
             } else {
                 vectors.min(pixel.sums.len() - first)
@@ -83,24 +87,19 @@ impl Requantize {
     }
 
     fn round(&self, target: &Target, pixel: &Sums, j: usize) -> Expr {
-        let (sum, scale) = (var(&pixel.sums[j]), var(&pixel.scales[j]));
+        let mut args = vec![var(&pixel.sums[j]), var(&pixel.scales[j])];
+        args.splice(..0, pixel.high.get(j).map(var));
+        let names = match pixel.high.is_empty() {
+            true => ["scale_round", "scale_add_round"],
+            false => ["scale_round_wide", "scale_add_round_wide"],
+        };
         let Some(residual) = &self.residual else {
-            return op("scale_round", [sum, scale]);
+            return op(names[0], args);
         };
         let (first, lanes) = (j * target.lanes, target.lanes);
         let address = at("r", pixel.residual.clone() + int(first as i64));
-        let added = if pixel.count - first >= lanes {
-            op(
-                ["load_u8", "load_i8"][usize::from(residual.signed)],
-                [address],
-            )
-        } else {
-            let count = int((pixel.count - first) as i64);
-            op(
-                ["load_u8_part", "load_i8_part"][usize::from(residual.signed)],
-                [address, count],
-            )
-        };
+        let part = (pixel.count - first < lanes).then_some(pixel.count - first);
+        let added = elements(residual.elem).get(address, part);
         let added = if residual.zero_point == 0 {
             added
         } else {
@@ -110,7 +109,8 @@ impl Requantize {
             )
         };
         let ratio = op("splat_f32", [int(residual.ratio.to_bits().into())]);
-        op("scale_add_round", [sum, scale, added, ratio])
+        args.extend([added, ratio]);
+        op(names[1], args)
     }
 
     /// Clamps and stores `size` vectors from vector `first` on.
@@ -123,12 +123,8 @@ impl Requantize {
         let name = |j: usize| var(format!("{}{}", pixel.tag, first + j));
         if size == 1 {
             let value = self.clamp(name(0), ["max_i32", "min_i32"], "splat_i32");
-            return vec![Stmt::Do(if count == target.lanes {
-                op(self.pick("store_u8", "store_i8"), [address, value])
-            } else {
-                let store = self.pick("store_u8_part", "store_i8_part");
-                op(store, [address, value, int(count as i64)])
-            })];
+            let part = (count < target.lanes).then_some(count);
+            return vec![elements(self.elem).put(address, value, part)];
         }
         let vectors: Vec<_> = (0..target.bytes / target.lanes)
             .map(|j| name(j.min(size - 1)))
@@ -144,12 +140,15 @@ impl Requantize {
     }
 
     fn pick(&self, unsigned: &'static str, signed: &'static str) -> &'static str {
-        if self.signed { signed } else { unsigned }
+        match self.elem {
+            Scalar::I8 => signed,
+            _ => unsigned,
+        }
     }
 
     /// The limits that the saturating store does not already impose.
     fn clamp(&self, value: Expr, [max, min]: [&'static str; 2], splat: &'static str) -> Expr {
-        let (low, high) = if self.signed { (-128, 127) } else { (0, 255) };
+        let (low, high) = elements(self.elem).limits;
         let mut value = value;
         if self.low > low {
             value = op(max, [value, op(splat, [int(self.low.into())])]);

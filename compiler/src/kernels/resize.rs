@@ -1,8 +1,9 @@
 //! Bilinear interpolation of images with channels last, in integers.
 
-use crate::kernel::{Expr, Kernel, Scalar, Stmt, at, op, var};
+use crate::kernel::{Expr, Kernel, Scalar, Stmt, at, int, op, var};
 use crate::kernels::View;
 use crate::kernels::copy::buffer;
+use crate::kernels::elements::elements;
 use crate::kernels::elementwise::{Limits, add, define, splat, subtract};
 use crate::kernels::nest::{Piece, sweep};
 use crate::target::Target;
@@ -13,8 +14,8 @@ pub(crate) struct Bilinear {
     pub(crate) x: View,
     /// The result.
     pub(crate) y: View,
-    /// Whether the operand is i8, not u8.
-    pub(crate) signed: bool,
+    /// Elements of the operand.
+    pub(crate) elem: Scalar,
     /// The operand's zero point.
     pub(crate) zero_point: i32,
     /// From sums to the result's integers.
@@ -43,7 +44,6 @@ impl Bilinear {
         let mut rows_body = self.taps[0].read("h");
         rows_body.push(count("w", columns, columns_body));
         let body = vec![count("n", images, vec![count("h", rows, rows_body)])];
-        let scalar = |signed| if signed { Scalar::I8 } else { Scalar::U8 };
         let mut constants: Vec<String> = self
             .taps
             .iter()
@@ -55,24 +55,27 @@ impl Bilinear {
             name: name.to_string(),
             comment: vec![],
             buffers: vec![
-                buffer("x", scalar(self.signed), false),
-                buffer("y", scalar(self.limits.signed), true),
+                buffer("x", self.elem, false),
+                buffer("y", self.limits.elem, true),
             ],
             constants,
             body,
         }
     }
 
+    /// Whether 32 bits do not hold a pixel times two shares.
+    fn wide(&self) -> bool {
+        self.elem.bytes() > 1
+    }
+
     /// The four shares: rows above and below, columns before and after.
     fn mix(&self) -> Vec<Stmt> {
         let share = |row: usize, column: usize| {
-            let product = op(
-                "mul",
-                [
-                    var(format!("h_share{row}")),
-                    var(format!("w_share{column}")),
-                ],
-            );
+            let across = var(format!("w_share{column}"));
+            let product = match self.wide() {
+                true => across,
+                false => op("mul", [var(format!("h_share{row}")), across]),
+            };
             define(
                 &format!("share{row}{column}"),
                 "vi32",
@@ -83,8 +86,7 @@ impl Bilinear {
     }
 
     fn pixel(&self, target: &Target) -> Vec<Stmt> {
-        let names = [["load_u8", "load_u8_part"], ["load_i8", "load_i8_part"]];
-        let [whole, part] = names[usize::from(self.signed)];
+        let [whole, part] = elements(self.elem).load;
         let strides = |view: &View| view.strides.map(|s| s as i64);
         let (x, y) = (strides(&self.x), strides(&self.y));
         let place = var("n") * y[0] + var("h") * y[1] + var("w") * y[2];
@@ -99,8 +101,28 @@ impl Bilinear {
             };
             let row = |row: usize| op("add_i32", [product(row, 0), product(row, 1)]);
             let (above, below) = (piece.name("above"), piece.name("below"));
-            let sum: Expr = op("add_i32", [var(&above), var(&below)]);
-            let rounded = op("scale_round", [sum, splat(self.factor)]);
+            let both = |part: &dyn Fn(usize, &str) -> Expr| {
+                op("add_i32", [part(0, &above), part(1, &below)])
+            };
+            let rounded = match self.wide() {
+                false => {
+                    let sum = both(&|_, name| var(name));
+                    op("scale_round", [sum, splat(self.factor)])
+                }
+                // Rows are mixed in two parts, of which one is in units of 2¹⁶.
+                true => {
+                    let share = |row: usize| op("splat_i32", [var(format!("h_share{row}"))]);
+                    let part = |name: &'static str, bits: i64| {
+                        both(&|row, of| {
+                            let part = op(name, [var(of), int(bits)]);
+                            op("mul_i32", [part, share(row)])
+                        })
+                    };
+                    let parts = [part("shift_i32", 16), part("and_i32", 0xffff)];
+                    let [high, low] = parts;
+                    op("scale_round_wide", [high, low, splat(self.factor)])
+                }
+            };
             let result = piece.name("r");
             vec![
                 define(&above, "vi32", row(0)),

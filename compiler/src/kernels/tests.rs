@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use crate::ir::{Elem, IntType, QuantParams, Type};
 use crate::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
-use crate::kernels::pack::{offset, pack};
 use crate::kernels::{
     Depthwise, Fields, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, Winograd,
 };
+use crate::kernels::{offset, pack};
 use crate::prove;
 use crate::target::{self, Target};
 
@@ -21,8 +21,8 @@ struct Case {
     groups: usize,
     /// Input and output channels of a group.
     channels: [usize; 2],
-    input_signed: bool,
-    signed: bool,
+    /// Of the input and of the result.
+    elems: [Scalar; 2],
     residual: bool,
     slack: bool,
     /// Width of the clamp.
@@ -96,7 +96,15 @@ fn case(depthwise: bool) -> impl Strategy<Value = Case> {
             .prop_map(|(g, (c, m))| (g, [c, m]))
             .boxed()
     };
-    let flags = any::<[bool; 5]>();
+    let elem = || {
+        prop_oneof![
+            Just(Scalar::U8),
+            Just(Scalar::I8),
+            Just(Scalar::U16),
+            Just(Scalar::I16)
+        ]
+    };
+    let flags = (any::<[bool; 3]>(), [elem(), elem()]);
     (
         1usize..=2,
         axis(),
@@ -108,7 +116,7 @@ fn case(depthwise: bool) -> impl Strategy<Value = Case> {
         any::<u64>(),
     )
         .prop_map(
-            |(images, y, x, (groups, channels), flags, weights, clamp, seed)| Case {
+            |(images, y, x, (groups, channels), (flags, elems), weights, clamp, seed)| Case {
                 images,
                 size: [y.0, x.0],
                 window: Window {
@@ -118,11 +126,11 @@ fn case(depthwise: bool) -> impl Strategy<Value = Case> {
                 },
                 groups,
                 channels,
-                input_signed: flags[0],
-                signed: flags[1],
-                residual: flags[2],
-                slack: flags[3],
-                extreme: flags[4],
+                elems,
+                residual: flags[0],
+                // Activations of 16 bits always lie where more may be read.
+                slack: flags[1] || elems[0].bytes() > 1,
+                extreme: flags[2],
                 weights,
                 clamp,
                 seed,
@@ -144,12 +152,15 @@ impl Random {
     }
 }
 
-fn limits(signed: bool) -> (i32, i32) {
-    if signed { (-128, 127) } else { (0, 255) }
+fn limits(elem: Scalar) -> (i32, i32) {
+    crate::kernels::elements::elements(elem).limits
 }
 
-fn stored(values: &[i32]) -> Vec<u8> {
-    values.iter().map(|v| *v as u8).collect()
+fn stored(values: &[i32], elem: Scalar) -> Vec<u8> {
+    let bytes = values.iter().map(|v| v.to_le_bytes());
+    bytes
+        .flat_map(|b| b.into_iter().take(elem.bytes()))
+        .collect()
 }
 
 /// The case with numbers filled in.
@@ -175,7 +186,7 @@ fn fill(case: &Case) -> Filled {
     let input = View::dense([case.images, padded(0), padded(1), case.groups * cg]);
     let output = View::dense([case.images, case.size[0], case.size[1], case.groups * mg]);
     let depth = window.taps() * cg;
-    let (low, high) = limits(case.input_signed);
+    let (low, high) = limits(case.elems[0]);
     let x = |random: &mut Random| match case.extreme {
         true => [low, high, high][random.within(0, 2) as usize],
         false => random.within(low, high),
@@ -197,17 +208,18 @@ fn fill(case: &Case) -> Filled {
             .collect(),
         zero_point: random.within(low, high),
         range: (low, high),
+        elem: case.elems[0],
         fields,
     };
-    let (low, high) = limits(case.signed);
+    let (low, high) = limits(case.elems[1]);
     let lowest = random.within(low, (high - case.clamp).max(low));
     let residual = case.residual.then_some(Residual {
         view: output,
-        signed: case.input_signed,
+        elem: case.elems[0],
         zero_point: product.zero_point,
         ratio: 0.37,
     });
-    let (rlow, rhigh) = limits(case.input_signed);
+    let (rlow, rhigh) = limits(case.elems[0]);
     Filled {
         x: (0..input.extent.iter().product())
             .map(|_| x(&mut random))
@@ -219,7 +231,7 @@ fn fill(case: &Case) -> Filled {
             zero_point: random.within(low, high),
             low: lowest,
             high: (lowest + case.clamp).min(high),
-            signed: case.signed,
+            elem: case.elems[1],
             residual,
         },
         case: case.clone(),
@@ -248,7 +260,7 @@ impl Filled {
                 let value = self.x[n * sn + row * sh + col * sw + m / mg * cg + c];
                 acc += i64::from(*weight) * i64::from(value - self.product.zero_point);
             }
-            let scaled = acc as i32 as f32 * self.product.scales[m];
+            let scaled = acc as f32 * self.product.scales[m];
             let rounded = match &self.requantize.residual {
                 None => scaled.round_ties_even(),
                 Some(r) => {
@@ -257,9 +269,9 @@ impl Filled {
                 }
             };
             let value = rounded as i32 + self.requantize.zero_point;
-            out.push(value.clamp(self.requantize.low, self.requantize.high) as u8);
+            out.push(value.clamp(self.requantize.low, self.requantize.high));
         }
-        out
+        stored(&out, self.requantize.elem)
     }
 
     fn names(product: &Product) -> Names {
@@ -270,11 +282,15 @@ impl Filled {
                 None => String::new(),
             },
             bias: "bias".into(),
+            high: String::new(),
             scales: "scales".into(),
         }
     }
 
     fn gemm(&self, target: &Target) -> (Kernel, Packed) {
+        let (_, capacity) =
+            prove::sums_or_capacity(&self.product, offset(target, self.case.elems[0]))
+                .expect("the case is within bounds");
         let gemm = Gemm {
             name: "gemm".into(),
             comment: vec![],
@@ -282,22 +298,18 @@ impl Filled {
             groups: self.case.groups,
             form: self.product.form(),
             input: self.input,
-            input_signed: self.case.input_signed,
+            elem: self.case.elems[0],
             slack: self.case.slack,
             magnitudes: false,
             output: self.output,
             requantize: self.requantize.clone(),
-            constants: Self::names(&self.product),
+            capacity,
+            constants: Names {
+                high: capacity.map_or(String::new(), |_| "high".into()),
+                ..Self::names(&self.product)
+            },
         };
-        (
-            gemm.kernel(target),
-            pack(
-                &gemm,
-                target,
-                &self.product,
-                offset(target, gemm.input_signed),
-            ),
-        )
+        (gemm.kernel(target), pack(&gemm, target, &self.product))
     }
 
     fn depthwise(&self, target: &Target) -> (Kernel, Packed) {
@@ -307,7 +319,7 @@ impl Filled {
             window: self.case.window,
             form: self.product.form(),
             input: self.input,
-            input_signed: self.case.input_signed,
+            elem: self.case.elems[0],
             slack: self.case.slack,
             output: self.output,
             requantize: self.requantize.clone(),
@@ -322,7 +334,7 @@ impl Filled {
             name: "winograd".into(),
             comment: vec![],
             input: self.input,
-            input_signed: self.case.input_signed,
+            input_signed: self.case.elems[0] == Scalar::I8,
             output: self.output,
             requantize: self.requantize.clone(),
             constants: Self::names(&self.product),
@@ -367,31 +379,28 @@ impl Filled {
         tables: Vec<Constant>,
         scratch: &[usize],
     ) -> Vec<u8> {
-        let port = |name: &str, len: usize, signed| Port {
+        let port = |name: &str, len: usize, scalar| Port {
             name: name.into(),
             ty: Type {
                 shape: vec![len],
-                elem: Elem::Quantized(QuantParams::per_tensor(
-                    if signed { IntType::I8 } else { IntType::U8 },
-                    1.0,
-                    0,
-                )),
+                elem: Elem::Quantized(QuantParams::per_tensor(IntType::U8, 1.0, 0)),
             },
-            scalar: if signed { Scalar::I8 } else { Scalar::U8 },
+            scalar,
         };
         let constant = |name: &str, elem, bytes: Vec<u8>| Constant {
             name: name.into(),
             elem,
             bytes,
         };
-        let mut x = stored(&self.x);
+        let elem = self.case.elems[0];
+        let mut x = stored(&self.x, elem);
         x.resize(x.len() + if self.case.slack { 64 } else { 0 }, 77);
-        let mut inputs = vec![port("x", x.len(), self.case.input_signed)];
+        let mut inputs = vec![port("x", x.len() / elem.bytes(), elem)];
         let mut data = vec![x];
         let mut args = vec![Slot::Input(0, 0)];
         if self.case.residual {
-            inputs.push(port("r", self.r.len(), self.case.input_signed));
-            data.push(stored(&self.r));
+            inputs.push(port("r", self.r.len(), elem));
+            data.push(stored(&self.r, elem));
             args.push(Slot::Input(1, 0));
         }
         let mut arena_bytes = 0;
@@ -403,6 +412,7 @@ impl Filled {
         let mut constants = vec![
             constant("weights", Scalar::I8, packed.weights),
             constant("lows", Scalar::I8, packed.lows),
+            constant("high", Scalar::I32, packed.high),
             constant("bias", Scalar::I32, packed.bias),
             constant("scales", Scalar::F32, packed.scales),
         ];
@@ -410,7 +420,7 @@ impl Filled {
         let program = Program {
             name: "test".into(),
             inputs,
-            outputs: vec![port("y", self.r.len(), self.case.signed)],
+            outputs: vec![port("y", self.r.len(), self.case.elems[1])],
             arena_bytes,
             align: target.align,
             kernels: vec![kernel],
@@ -443,6 +453,11 @@ fn neighbours() -> impl Strategy<Value = Case> {
         channels: [before, after],
         slack: true,
         weights: Weights::Bytes,
+        elems: case.elems.map(|elem| match elem {
+            Scalar::U16 => Scalar::U8,
+            Scalar::I16 => Scalar::I8,
+            byte => byte,
+        }),
         ..case
     })
 }
@@ -456,7 +471,7 @@ proptest! {
         let expected = filled.expected();
         prop_assert!(prove::winograd(&filled.product).is_some());
         let targets = target::names().into_iter().map(|name| Target::load(name).unwrap());
-        for target in targets.filter(|target| target.has("splat_i16")) {
+        for target in targets {
             let (kernel, packed, tables, scratch) = filled.winograd(&target);
             let found = filled.run_with(&target, kernel, packed, tables, &scratch);
             prop_assert_eq!(&found, &expected, "{}", target.name);
@@ -469,7 +484,6 @@ proptest! {
         let expected = filled.expected();
         for name in target::names() {
             let target = Target::load(name).unwrap();
-            prop_assert!(prove::sums(&filled.product, crate::kernels::offset(&target, case.input_signed)).is_ok());
             let (kernel, packed) = filled.gemm(&target);
             prop_assert_eq!(&filled.run(&target, kernel, packed), &expected, "{}", name);
         }
@@ -498,8 +512,7 @@ fn a_large_depthwise_window_is_a_loop_and_exact() {
         },
         groups: 11,
         channels: [1, 1],
-        input_signed: false,
-        signed: true,
+        elems: [Scalar::U8, Scalar::I8],
         residual: false,
         slack: false,
         clamp: 255,

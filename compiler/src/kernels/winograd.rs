@@ -210,6 +210,7 @@ impl Winograd {
         Packed {
             weights,
             lows: vec![],
+            high: vec![],
             bias: each(&|m| (4 * product.start(m, 0) as i32).to_le_bytes()),
             scales: each(&|m| (product.scales[m] / 4.0).to_le_bytes()),
         }
@@ -225,12 +226,12 @@ impl Winograd {
         let bytes = |signed| if signed { Scalar::I8 } else { Scalar::U8 };
         let mut buffers = vec![buffer("x", bytes(self.input_signed), false)];
         let residual = self.requantize.residual.as_ref();
-        buffers.extend(residual.map(|r| buffer("r", bytes(r.signed), false)));
+        buffers.extend(residual.map(|r| buffer("r", r.elem, false)));
         buffers.extend([
             buffer("u", Scalar::I16, true),
             buffer("v", Scalar::I16, true),
             buffer("m", Scalar::I32, true),
-            buffer("y", bytes(self.requantize.signed), true),
+            buffer("y", self.requantize.elem, true),
         ]);
         let mut constants = self.constants.all();
         for (axis, table) in self.tables.iter().enumerate() {
@@ -371,7 +372,7 @@ impl Build<'_> {
             steps.extend(doubled(&row, &format!("d{r}"), &names));
             for (s, name) in names.into_iter().enumerate() {
                 let index = base.clone() + size((4 * r + s) * plane);
-                steps.push(Stmt::Do(op("store_i16", [at("u", index), var(name)])));
+                steps.push(Stmt::Do(op("store_taps", [at("u", index), var(name)])));
             }
         }
         let turns = self.layout.steps * block.channels.vectors;
@@ -408,7 +409,7 @@ impl Build<'_> {
             let differences = crossed([0, 1, 2, 3].map(|s| format!("d{r}{s}")));
             for (s, value) in differences.into_iter().enumerate() {
                 let index = tile.clone() + size((4 * r + s) * self.layout.plane);
-                steps.push(Stmt::Do(op("store_i16", [at("v", index), value])));
+                steps.push(Stmt::Do(op("store_taps", [at("v", index), value])));
             }
         }
         let Layout { padded, vector, .. } = self.layout;
@@ -455,7 +456,7 @@ impl Build<'_> {
         let mut step: Vec<Stmt> = (0..vectors)
             .map(|j| {
                 let address = at("u", filters.clone() + size(j * vector));
-                define(&format!("u{j}"), "vt", op("load_i16", [address]))
+                define(&format!("u{j}"), "vt", op("load_taps", [address]))
             })
             .collect();
         for i in 0..rows {
@@ -514,6 +515,7 @@ impl Build<'_> {
             let sums = Sums {
                 tag: format!("y{r}{s}_"),
                 sums: (0..vectors).map(|j| format!("s{r}{s}_{j}")).collect(),
+                high: vec![],
                 scales: (0..vectors).map(|j| format!("scale{j}")).collect(),
                 count: block.channels.stored,
                 output: result(&self.conv.output),

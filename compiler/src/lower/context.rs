@@ -8,6 +8,7 @@ use crate::kernels::View;
 use crate::kernels::copy::{self, Frame};
 use crate::lower::layout;
 use crate::lower::memory::{Memory, Place, Region};
+use crate::lower::movement::unsigned;
 use crate::lower::plan::{self, Home, Plan};
 use crate::ops::Pads;
 use crate::target::Target;
@@ -121,7 +122,7 @@ impl<'a> Lowering<'a> {
         let (place, strides) = if pads == Pads::default() {
             (place, strides)
         } else if holds(halo, pads) {
-            self.fill_halo(place.region, fill);
+            self.fill_halo(place.region, self.scalar(id), fill);
             let corner = pads.top * strides[2] + pads.left * strides[3];
             let offset = place.offset - corner;
             (Place { offset, ..place }, strides)
@@ -258,20 +259,20 @@ impl<'a> Lowering<'a> {
         let inside = corner.plus(padded.offset);
         self.copy(scalar, shape, (from, &strides), (inside, &padded.strides));
         if pads != Pads::default() {
-            self.fill_halo(corner.region, fill);
+            self.fill_halo(corner.region, scalar, fill);
         }
         (corner, padded.strides)
     }
 
     /// Makes a region's halo hold `value`.
-    fn fill_halo(&mut self, region: usize, value: i32) {
+    fn fill_halo(&mut self, region: usize, elem: Scalar, value: i32) {
         if self.halos.insert(region, value) == Some(value) {
             return;
         }
         let frame = self.plan.regions[region].frame;
         let frame = frame.expect("regions with a halo have a frame");
         let name = self.name("halo");
-        let mut kernel = copy::fill_halo(&name, &frame, value, self.target);
+        let mut kernel = copy::fill_halo(&name, unsigned(elem), &frame, value, self.target);
         let Pads {
             top,
             left,

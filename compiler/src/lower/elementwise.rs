@@ -1,44 +1,57 @@
 //! Unary functions, binary arithmetic and PRelu.
 
-use crate::ir::{Array, Data, Node, QuantParams, TensorId};
-use crate::kernel::{Scalar, op};
+use crate::ir::{Array, Clamp, Data, Node, QuantParams, TensorId};
+use crate::kernel::{Expr, Scalar, op};
 use crate::kernels::elementwise::{splat, subtract};
 use crate::lower::Lowering;
+use crate::lower::movement::unsigned;
 use crate::ops::{Binary, BinaryFunction, Operator, Unary};
 use crate::{Result, bail};
 use qcc_runtime_support::{scale_add_round, scale_round};
 
-/// A function of one number: a table of its 256 values.
+/// A function of one number: a table of its 256 or 65,536 values.
 pub(super) fn unary(cx: &mut Lowering, node: &Node, function: &Unary) -> Result<()> {
     let x = node.inputs[0].expect("a unary node has an operand");
     let (from, to) = (cx.params(x), cx.params(node.output));
     let reals: Vec<f32> = integers(from).map(|q| from.dequantize(q)).collect();
-    let images = function.eval(&[Some(&Array::f32([256], reals))]);
-    let table = images.reals().iter().map(|y| to.quantize(*y) as u8);
-    let table = table.collect();
-    look_up(cx, x, node.output, table, "function");
+    let images = function.eval(&[Some(&Array::f32([reals.len()], reals))]);
+    let table = cx.table(node.output, images.reals().iter().map(|y| to.quantize(*y)));
+    look_up(cx, x, node.output, &table, "function");
     Ok(())
 }
 
-/// The integers that the 256 bytes stand for, in the order of the bytes.
+/// The integers that the 256 bytes, or the 65,536 halves, stand for, in the order of their bits.
 pub(super) fn integers(params: &QuantParams) -> impl Iterator<Item = i32> + use<> {
-    let signed = params.int.signed;
-    (0..=255u8).map(move |byte| {
-        if signed {
-            i32::from(byte as i8)
-        } else {
-            i32::from(byte)
-        }
+    let (signed, wide) = (params.int.signed, params.int.bits > 8);
+    let last = if wide { u16::MAX } else { u8::MAX.into() };
+    (0..=last).map(move |bits| match (signed, wide) {
+        (false, _) => bits.into(),
+        (true, false) => (bits as i8).into(),
+        (true, true) => (bits as i16).into(),
     })
 }
 
+impl Lowering<'_> {
+    /// The name of a table of integers as `y` stores them.
+    pub(super) fn table(&mut self, y: TensorId, integers: impl Iterator<Item = i32>) -> String {
+        let elem = unsigned(self.scalar(y));
+        let bytes = integers.flat_map(|q| q.to_le_bytes().into_iter().take(elem.bytes()));
+        self.constant("table", elem, bytes.collect())
+    }
+}
+
 /// Calls a table kernel from one tensor to another of the same shape.
-pub(super) fn look_up(cx: &mut Lowering, x: TensorId, y: TensorId, table: Vec<u8>, what: &str) {
-    let table = cx.constant("table", Scalar::U8, table);
+fn look_up(cx: &mut Lowering, x: TensorId, y: TensorId, table: &str, what: &str) {
     let sources = cx.sources(&[x], y);
     let name = cx.name(what);
-    let mut kernel = sources.space.table(&name, &table);
-    kernel.comment = vec![format!("{:?}: a table of 256 bytes.", cx.shape(y))];
+    let mut kernel = sources.space.table(&name, table);
+    let (entries, bytes) = match (cx.scalar(x).bytes(), cx.scalar(y).bytes()) {
+        (1, 1) => ("256", "bytes"),
+        (1, _) => ("256", "numbers of 16 bits"),
+        (_, 1) => ("65,536", "bytes"),
+        _ => ("65,536", "numbers of 16 bits"),
+    };
+    kernel.comment = vec![format!("{:?}: a table of {entries} {bytes}.", cx.shape(y))];
     cx.call(kernel, &sources.places, 0);
 }
 
@@ -50,6 +63,9 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Resul
         _ => bail!("an operand is missing"),
     };
     let y = node.output;
+    if [a, b, y].iter().any(|id| cx.scalar(*id).bytes() > 1) {
+        return steps_of_reals(cx, function, [a, b, y]);
+    }
     let images = images(cx, function, a, b, y);
     let Some(formula) = Formula::find(cx, function, [a, b, y], &images) else {
         return pairs(cx, images, a, b, y);
@@ -74,6 +90,62 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Resul
     cx.call(kernel, &sources.places, 0);
     Ok(())
 }
+
+/// Arithmetic of 16 bits as it is meant: the operands' reals, the operation, the nearest integer.
+fn steps_of_reals(cx: &mut Lowering, function: &Binary, [a, b, y]: [TensorId; 3]) -> Result<()> {
+    let name = match function.function {
+        BinaryFunction::Add => "add_f32",
+        BinaryFunction::Sub => "sub_f32",
+        BinaryFunction::Mul => "mul_f32",
+        BinaryFunction::Max => "max_f32",
+        BinaryFunction::Min => "min_f32",
+        BinaryFunction::Div | BinaryFunction::Pow => bail!(
+            "{} of 16-bit integers has no kernel", function.function.name();
+            hint: "give its operands and its result 8 bits, or replace a division by a product"
+        ),
+    };
+    let ((s_a, z_a), (s_b, z_b), (s_y, _)) = (cx.quant(a), cx.quant(b), cx.quant(y));
+    let params = cx.params(y);
+    let limits = cx.limits(y, (params.low, params.high));
+    let clamp = function.activation;
+    let sources = cx.sources(&[a, b], y);
+    let kernel_name = cx.name(&function.function.name().to_lowercase());
+    let mut kernel = sources.space.arithmetic(&kernel_name, &limits, &|v| {
+        let real = |x: &Expr, zero, scale| {
+            let difference = op("to_f32", [subtract(x.clone(), zero)]);
+            op("mul_f32", [difference, splat(scale)])
+        };
+        let y = op(name, [real(&v[0], z_a, s_a), real(&v[1], z_b, s_b)]);
+        let y = limited(y, clamp);
+        let y = op("div_f32", [y, splat(s_y)]);
+        let y = op("max_f32", [y, splat(-MOST)]);
+        op("round_i32", [op("min_f32", [y, splat(MOST)])])
+    });
+    kernel.comment = vec![format!(
+        "{:?} {} {:?} in reals: scales {s_a} and {s_b} to {s_y}, zero points {z_a} and {z_b} to {}.",
+        cx.shape(a),
+        function.function.name().to_lowercase(),
+        cx.shape(b),
+        limits.zero_point
+    )];
+    cx.call(kernel, &sources.places, 0);
+    Ok(())
+}
+
+/// A real saturated to the limits that there are.
+fn limited(y: Expr, clamp: Clamp) -> Expr {
+    let y = match clamp.min == f32::NEG_INFINITY {
+        true => y,
+        false => op("max_f32", [y, splat(clamp.min)]),
+    };
+    match clamp.max == f32::INFINITY {
+        true => y,
+        false => op("min_f32", [y, splat(clamp.max)]),
+    }
+}
+
+/// What quantized reals are saturated to before they are rounded, as `QuantParams::quantize` does.
+const MOST: f32 = 2e9;
 
 /// Arithmetic on differences from zero points that rounds once.
 #[derive(Clone, Copy, Debug)]
@@ -163,9 +235,14 @@ pub(super) fn reach(params: &QuantParams) -> f64 {
     f64::from((high - zero).max(zero - low))
 }
 
+/// The largest magnitude of an integer, and of its distance from the zero point.
+pub(super) fn widest(params: &QuantParams) -> f64 {
+    (params.int.max() - params.int.min()) as f64
+}
+
 /// Rounding to i32 is defined below 2³¹ only; a zero point is added afterwards.
 pub(super) fn prove_fits(bound: f64) -> Result<()> {
-    if bound >= f64::from(i32::MAX - 512) {
+    if bound >= f64::from(i32::MAX - (1 << 17)) {
         bail!(
             "the result's scale is so small that results reach {bound:.0} before they are clamped";
             hint: "calibrate on samples that exercise this layer"

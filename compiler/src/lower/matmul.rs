@@ -170,7 +170,8 @@ fn of_activations(cx: &mut Lowering, node: &Node, op: &MatMul, batches: &Batches
         .map(|bias| bias.quantized().to_vec());
     let ranges = [a, b].map(|id| (cx.params(id).low, cx.params(id).high));
     let scale = (s_a * s_b) / s_y;
-    let bounds = prove::products([z_a, z_b], ranges, depth, bias.as_deref(), scale)?;
+    let (bounds, moves) =
+        prove::products_or_moves([z_a, z_b], ranges, depth, bias.as_deref(), scale)?;
     let bias = bias.map(|bias| {
         let padded = bias.len().next_multiple_of(cx.target.lanes);
         let mut bytes: Vec<u8> = bias.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -194,7 +195,7 @@ fn of_activations(cx: &mut Lowering, node: &Node, op: &MatMul, batches: &Batches
             size: [height, depth, columns],
             strides: [a_strides, &b_strides, &y_strides].map(|s| s[s.len() - 2]),
             zero_points: [z_a, z_b],
-            signed: [a, b].map(|id| cx.scalar(id) == Scalar::I8),
+            elems: [a, b].map(|id| cx.scalar(id)),
             left: match &left {
                 Left::Constant(name, _) => Some((name.clone(), offset)),
                 Left::Memory(..) => None,
@@ -202,6 +203,7 @@ fn of_activations(cx: &mut Lowering, node: &Node, op: &MatMul, batches: &Batches
             slack: !cx.ends_exactly(b),
             bias: bias.clone(),
             scale,
+            moves,
             requantize: requantize.clone(),
         };
         let right = b_place.plus(batches.offset(batch, shapes[1], &b_strides));

@@ -175,6 +175,14 @@ fn index_start(shape: &[usize], flat: usize, strides: &[usize]) -> usize {
     start
 }
 
+/// The type of as many bits without sign.
+pub(super) fn unsigned(scalar: Scalar) -> Scalar {
+    match scalar.bytes() {
+        1 => Scalar::U8,
+        _ => Scalar::U16,
+    }
+}
+
 /// Elements around the operand.
 pub(super) fn pad(cx: &mut Lowering, node: &Node, op: &Pad) -> Result<()> {
     let (x, y) = ends(node);
@@ -182,7 +190,14 @@ pub(super) fn pad(cx: &mut Lowering, node: &Node, op: &Pad) -> Result<()> {
         let value = cx.params(y).quantize(value);
         let (to, own) = cx.strided(y);
         let name = cx.name("fill");
-        let mut kernel = gather::fill(&name, cx.shape(y), &own, value, cx.target);
+        let mut kernel = gather::fill(
+            &name,
+            unsigned(cx.scalar(y)),
+            cx.shape(y),
+            &own,
+            value,
+            cx.target,
+        );
         kernel.comment = vec![format!("{:?}, filled with {value}.", cx.shape(y))];
         cx.call(kernel, &[to], 0);
         let inside: usize = op.before.iter().zip(&own).map(|(n, s)| n * s).sum();
@@ -238,17 +253,18 @@ pub(super) fn concat(cx: &mut Lowering, node: &Node, op: &Concat) -> Result<()> 
 fn join(cx: &mut Lowering, id: TensorId, whole: TensorId, part: Place, strides: &[usize]) {
     let shape = cx.shape(id);
     let (from, to) = (cx.params(id), cx.params(whole));
-    let table: Option<Vec<u8>> = (from != to).then(|| {
-        let requantize = |q: i32| to.quantize(from.dequantize(q)) as u8;
-        integers(from).map(requantize).collect()
-    });
+    let requantized = from != to;
+    let image = |q: i32| match requantized {
+        true => to.quantize(from.dequantize(q)),
+        false => q,
+    };
     let constant = cx.model[id].value.is_some();
-    if !constant && table.is_none() && cx.strided(id).0 == part {
+    if !constant && !requantized && cx.strided(id).0 == part {
         return;
     }
-    if constant || table.is_some() {
-        let table = table.unwrap_or_else(|| (0..=255).collect());
-        join_by_table(cx, id, (part, strides), whole, table);
+    if constant || requantized {
+        let table = cx.table(whole, integers(from).map(image));
+        join_by_table(cx, id, (part, strides), whole, &table);
         return;
     }
     let (place, own) = cx.strided(id);
@@ -261,15 +277,19 @@ fn join_by_table(
     id: TensorId,
     (part, strides): (Place, &[usize]),
     whole: TensorId,
-    table: Vec<u8>,
+    table: &str,
 ) {
     let name = cx.name("join");
-    let table = cx.constant("table", Scalar::U8, table);
     let constant = cx.model[id].value.is_some();
     let mut places = vec![part];
     let operand = if constant {
         let bytes = cx.bytes(id);
-        cx.constant_source(Scalar::U8, cx.shape(id), bytes, (whole, cx.shape(id)))
+        cx.constant_source(
+            unsigned(cx.scalar(id)),
+            cx.shape(id),
+            bytes,
+            (whole, cx.shape(id)),
+        )
     } else {
         let (place, strides) = cx.strided(id);
         places.insert(0, place);
@@ -291,7 +311,7 @@ fn join_by_table(
         },
         target: cx.target,
     };
-    let mut kernel = space.table(&name, &table);
+    let mut kernel = space.table(&name, table);
     kernel.comment = vec![format!(
         "{:?} in the parameters of {:?}.",
         cx.shape(id),

@@ -6,7 +6,7 @@ use crate::ir::{Model, Node};
 use crate::kernel::Scalar;
 use crate::kernels::pool::{Mean, Windows};
 use crate::kernels::resize::{Bilinear, Taps};
-use crate::lower::elementwise::{prove_fits, reach};
+use crate::lower::elementwise::{prove_fits, reach, widest};
 use crate::lower::{Lowering, Needs, movement, product};
 use crate::ops::{Nearest, Pads, Pool, PoolKind, Resize, ResizeMode};
 
@@ -49,7 +49,7 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
     let windows = Windows {
         x: x_view,
         y: y_view,
-        signed: cx.scalar(x) == Scalar::I8,
+        elems: [x, y].map(|id| cx.scalar(id)),
         kernel: op.kernel,
         strides: op.strides,
         dilations: op.dilations,
@@ -61,7 +61,7 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
         PoolKind::Average { count_include_pad } => {
             let ((s_x, zero_point), (s_y, _)) = (cx.quant(x), cx.quant(y));
             let ratio = s_x / s_y;
-            prove_fits(reach(from) * f64::from(ratio) * (kh * kw) as f64)?;
+            prove_fits(widest(from) * f64::from(ratio).max(1.0) * (kh * kw) as f64)?;
             let mean = Mean {
                 zero_point,
                 ratio,
@@ -134,7 +134,7 @@ fn linear(cx: &mut Lowering, node: &Node, op: &Resize) -> Result<()> {
     let bilinear = Bilinear {
         x: x_view,
         y: y_view,
-        signed: cx.scalar(x) == Scalar::I8,
+        elem: cx.scalar(x),
         zero_point: z_x,
         factor,
         limits: cx.limits(y, (to.low, to.high)),

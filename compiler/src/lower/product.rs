@@ -40,6 +40,7 @@ pub(super) fn numbers(cx: &Lowering, node: &Node, channels: usize) -> Product {
         scales: scales.iter().map(|s_w| (s_x * s_w) / s_y).collect(),
         zero_point,
         range,
+        elem: cx.scalar(x),
         fields: Fields::new((params.low, params.high), &params.zero_points(channels)),
     }
 }
@@ -69,7 +70,7 @@ pub(super) fn requantize(cx: &Lowering, node: &Node, activation: Clamp) -> Requa
         zero_point: cx.quant(node.output).1,
         low,
         high,
-        signed: cx.scalar(node.output) == Scalar::I8,
+        elem: cx.scalar(node.output),
         residual: None,
     }
 }
@@ -80,7 +81,7 @@ pub(super) fn residual(cx: &mut Lowering, node: &Node, id: TensorId) -> (Place, 
     let (scale, zero_point) = cx.quant(id);
     let residual = Residual {
         view,
-        signed: cx.scalar(id) == Scalar::I8,
+        elem: cx.scalar(id),
         zero_point,
         ratio: scale / cx.quant(node.output).0,
     };
@@ -144,20 +145,28 @@ pub(super) fn emit(
     macs: u64,
 ) -> Result<()> {
     let x = node.inputs[0].expect("`infer` demands an input");
-    let input_signed = cx.scalar(x) == Scalar::I8;
+    let elem = product.elem;
     let ((from, input), (to, output)) = (windows.input, windows.output);
     let single = input.extent[3] == windows.groups && output.extent[3] == windows.groups;
     let (name, slack) = (cx.name("sums"), !cx.ends_exactly(x));
     let (mut args, mut scratch, mut wide) = (vec![from], vec![], None);
-    let mut kernel = if single && windows.groups > 1 && windows.window.taps() > 0 {
-        prove::sums(product, 0)?;
+    let depthwise = single && windows.groups > 1 && windows.window.taps() > 0;
+    let depthwise_offset = match elem.bytes() {
+        1 => 0,
+        _ => offset(cx.target, elem),
+    };
+    // Sums that 32 bits do not hold are the other kernel's.
+    let depthwise =
+        depthwise && (elem.bytes() == 1 || prove::sums(product, depthwise_offset).is_ok());
+    let mut kernel = if depthwise {
+        prove::sums(product, depthwise_offset)?;
         let mut conv = Depthwise {
             name,
             comment: vec![],
             window: windows.window,
             form: product.form(),
             input,
-            input_signed,
+            elem,
             slack,
             output,
             requantize,
@@ -166,14 +175,9 @@ pub(super) fn emit(
         let packed = conv.pack(cx.target, product);
         conv.constants = constants(cx, packed);
         conv.kernel(cx.target)
-    } else if let Some((conv, largest)) = winograd::choose(
-        cx,
-        &name,
-        windows,
-        product,
-        &requantize,
-        (input_signed, slack),
-    ) {
+    } else if let Some((conv, largest)) =
+        winograd::choose(cx, &name, windows, product, &requantize, slack)
+    {
         let [filters, tiles, products] = conv.scratch(cx.target);
         scratch.push(cx.scratch(Scalar::I16, filters));
         scratch.push(cx.scratch(Scalar::I16, tiles));
@@ -181,12 +185,12 @@ pub(super) fn emit(
         wide = Some(largest);
         conv.kernel(cx.target)
     } else {
-        prove::sums(product, offset(cx.target, input_signed))?;
-        let signed = match slack {
-            true => with_magnitudes(cx, windows, input_signed),
+        let (_, capacity) = prove::sums_or_capacity(product, offset(cx.target, elem))?;
+        let magnitudes = match slack && elem.bytes() == 1 {
+            true => with_magnitudes(cx, windows, elem == Scalar::I8),
             false => None,
         };
-        if let Some(places) = signed {
+        if let Some(places) = magnitudes {
             args = places.to_vec();
         }
         let mut gemm = Gemm {
@@ -196,14 +200,19 @@ pub(super) fn emit(
             groups: windows.groups,
             form: product.form(),
             input,
-            input_signed: input_signed || signed.is_some(),
+            elem: if magnitudes.is_some() {
+                Scalar::I8
+            } else {
+                elem
+            },
             slack,
-            magnitudes: signed.is_some(),
+            magnitudes: magnitudes.is_some(),
             output,
             requantize,
+            capacity,
             constants: Names::default(),
         };
-        let packed = pack(&gemm, cx.target, product, offset(cx.target, input_signed));
+        let packed = pack(&gemm, cx.target, product);
         gemm.constants = constants(cx, packed);
         gemm.kernel(cx.target)
     };
@@ -259,6 +268,10 @@ pub(super) fn constants(cx: &mut Lowering, packed: Packed) -> Names {
             true => String::new(),
             false => cx.constant("lows", Scalar::I8, packed.lows),
         },
+        high: match packed.high.is_empty() {
+            true => String::new(),
+            false => cx.constant("high", Scalar::I32, packed.high),
+        },
         bias: cx.constant("bias", Scalar::I32, packed.bias),
         scales: cx.constant("scales", Scalar::F32, packed.scales),
     }
@@ -272,7 +285,11 @@ fn comment(
     product: &Product,
 ) -> Result<Vec<String>> {
     let x = node.inputs[0].expect("`infer` demands an input");
-    let Bounds { sum, scaled } = prove::sums(product, 0)?;
+    let comparable = match product.elem.bytes() {
+        1 => 0,
+        _ => offset(cx.target, product.elem),
+    };
+    let (Bounds { sum, scaled }, capacity) = prove::sums_or_capacity(product, comparable)?;
     let Window {
         extent: [rows, cols],
         steps,
@@ -302,6 +319,11 @@ fn comment(
             scaled.ceil()
         ),
     ];
+    if let Some(most) = capacity {
+        lines.push(format!(
+            "Sums of {most} products stay within 32 bits; they are moved to wider ones."
+        ));
+    }
     if let Form::Fields { bits, .. } = product.form() {
         let (count, packed) = (8 / bits, product.weights.len() * bits / 8);
         lines.push(format!(

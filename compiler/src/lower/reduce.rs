@@ -4,7 +4,7 @@ use crate::integer::shares;
 use crate::ir::{Node, TensorId};
 use crate::kernel::Scalar;
 use crate::kernels::reduce::{Lines, Numerators, SoftmaxTables, Sum};
-use crate::lower::elementwise::{prove_fits, reach};
+use crate::lower::elementwise::{prove_fits, widest};
 use crate::lower::{Lowering, Place};
 use crate::ops::{ArgMax, Reduce, Reduction, Softmax};
 use crate::{Result, bail};
@@ -48,7 +48,7 @@ fn split(cx: &Lowering, x: TensorId, y: TensorId, axes: &[usize], keeps: bool) -
 impl Split {
     fn lines<'a>(&'a self, cx: &Lowering<'a>, x: TensorId) -> Lines<'a> {
         Lines {
-            signed: cx.scalar(x) == Scalar::I8,
+            elem: cx.scalar(x),
             kept: &self.kept,
             kept_from: &self.kept_from,
             kept_to: &self.kept_to,
@@ -88,7 +88,7 @@ fn sum(cx: &Lowering, x: TensorId, y: TensorId, split: &Split, mean: bool) -> Re
     let elements: usize = split.gone.iter().product();
     let count = if mean { elements } else { 1 };
     let factor = (s_x / s_y) / count as f32;
-    let largest = reach(from) * elements as f64;
+    let largest = widest(from) * elements as f64;
     prove_fits(largest * f64::from(factor).max(1.0))?;
     Ok(Sum {
         zero: z_x * elements as i32,
@@ -129,10 +129,10 @@ pub(super) fn softmax(cx: &mut Lowering, node: &Node, op: &Softmax) -> Result<()
         },
     };
     let (zero_point, high) = (cx.quant(y).1, to.high);
-    let signed = cx.scalar(y) == Scalar::I8;
+    let elem = cx.scalar(y);
     let lines = split.lines(cx, x);
     let name = cx.name("softmax");
-    let mut kernel = lines.softmax(&name, &tables, split.gone_to[0], (signed, zero_point, high));
+    let mut kernel = lines.softmax(&name, &tables, split.gone_to[0], (elem, zero_point, high));
     kernel.comment = vec![
         format!("{:?} along axis {}.", cx.shape(x), op.axis),
         format!(

@@ -101,7 +101,7 @@ impl<'a> Lowering<'a> {
             zero_point: self.quant(y).1,
             low,
             high,
-            signed: self.scalar(y) == Scalar::I8,
+            elem: self.scalar(y),
         }
     }
 }

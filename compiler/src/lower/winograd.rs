@@ -14,12 +14,12 @@ pub(super) fn choose(
     windows: &Windows,
     product: &Product,
     requantize: &Requantize,
-    (input_signed, slack): (bool, bool),
+    slack: bool,
 ) -> Option<(Winograd, i64)> {
     let ((_, input), (_, output)) = (windows.input, windows.output);
     let vector = cx.target.lanes * cx.target.depthwise.taps;
     let readable = slack || input.extent[3].is_multiple_of(vector);
-    let bytes = product.form() == Form::Bytes { parts: 1 };
+    let bytes = product.form() == Form::Bytes { parts: 1 } && product.elem.bytes() == 1;
     let taken = bytes && windows.groups == 1 && winograd::takes(&windows.window, &output);
     if !taken || !readable || !pays(cx, windows) {
         return None;
@@ -29,7 +29,7 @@ pub(super) fn choose(
         name: name.to_string(),
         comment: vec![],
         input,
-        input_signed,
+        input_signed: product.elem == Scalar::I8,
         output,
         requantize: requantize.clone(),
         constants: Names::default(),

@@ -40,6 +40,40 @@ pub fn sums(product: &Product, offset: i32) -> Result<Bounds> {
     Ok(all)
 }
 
+/// The same for activations of 16 bits, whose sums may be wider: then also of how many products each sum fits i32.
+pub fn sums_or_capacity(product: &Product, offset: i32) -> Result<(Bounds, Option<usize>)> {
+    let narrow = sums(product, offset);
+    let error = match narrow {
+        Ok(bounds) => return Ok((bounds, None)),
+        Err(error) if product.elem.bytes() == 1 => return Err(error),
+        Err(error) => error,
+    };
+    let mut all = Bounds {
+        sum: 0,
+        scaled: 0.0,
+    };
+    for (channel, &scale) in product.scales.iter().enumerate() {
+        let bias = i64::from(product.bias[channel]);
+        let sum = largest(product, channel, product.zero_point, bias);
+        let growing = largest(product, channel, -offset, product.start(channel, offset));
+        let scaled = sum as f64 * f64::from(scale);
+        if sum.max(growing) >= WIDEST || scaled > MOST_SCALED {
+            return Err(error);
+        }
+        all.sum = all.sum.max(sum);
+        all.scaled = all.scaled.max(scaled);
+    }
+    let weight = product.weights.iter().map(|w| i64::from(w.abs())).max();
+    let most = reach(product.range, -offset) * weight.unwrap_or(0).max(1);
+    Ok((all, Some((i64::from(i32::MAX) / most) as usize)))
+}
+
+/// Sums of two parts, of which one is in units of 2¹⁶, are below this.
+const WIDEST: i64 = 1 << 45;
+
+/// Largest scaled sum; the margin covers the roundings of the sum and of the product to f32, and the zero point.
+const MOST_SCALED: f64 = i32::MAX as f64 - 132_096.0;
+
 fn fits(sum: i64, scale: f32, what: &str) -> Result<Bounds> {
     let scaled = sum as f64 * f64::from(scale);
     if sum > i64::from(i32::MAX) {
@@ -48,8 +82,7 @@ fn fits(sum: i64, scale: f32, what: &str) -> Result<Bounds> {
             hint: "split the layer along its input channels"
         );
     }
-    // The margin covers the roundings of the sum and of the product to f32.
-    if scaled > f64::from(i32::MAX) - 1024.0 {
+    if scaled > MOST_SCALED {
         bail!(
             "a result of {what} can be {scaled:.0} steps of the output's scale, which does not fit 32 bits";
             hint: "calibrate with samples that exercise this layer, its output range is too narrow"
@@ -77,6 +110,40 @@ pub fn products(
     fits(sum, scale, "the product")
 }
 
+/// How sums of products of two activations are kept within 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// After so many products they are moved to wider ones.
+    pub capacity: usize,
+    /// Whether the left activation is multiplied in two parts, the lower one of 8 bits.
+    pub halves: bool,
+}
+
+/// [`products()`], whose sums may be wider if an activation has 16 bits.
+pub fn products_or_moves(
+    zero_points: [i32; 2],
+    ranges: [(i32, i32); 2],
+    depth: usize,
+    bias: Option<&[i32]>,
+    scale: f32,
+) -> Result<(Bounds, Option<Moves>)> {
+    let error = match products(zero_points, ranges, depth, bias, scale) {
+        Ok(bounds) => return Ok((bounds, None)),
+        Err(error) => error,
+    };
+    let [a, b] = [0, 1].map(|i| reach(ranges[i], zero_points[i]));
+    let bias = bias.unwrap_or(&[]).iter().map(|b| i64::from(b.abs()));
+    let sum = bias.max().unwrap_or(0) + a * b * depth as i64;
+    let scaled = sum as f64 * f64::from(scale);
+    if a.max(b) < 1 << 8 || sum >= WIDEST || scaled > MOST_SCALED {
+        return Err(error);
+    }
+    let halves = a * b > i64::from(i32::MAX) >> 6;
+    let most = if halves { 256 * b } else { a * b };
+    let capacity = (i64::from(i32::MAX) / most) as usize;
+    Ok((Bounds { sum, scaled }, Some(Moves { capacity, halves })))
+}
+
 /// Bound of `|start| + Σ |w|·|x − z|` over every activation in range.
 fn largest(product: &Product, channel: usize, z: i32, start: i64) -> i64 {
     let reach = reach(product.range, z);
@@ -87,6 +154,7 @@ fn largest(product: &Product, channel: usize, z: i32, start: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Scalar;
 
     fn product(depth: usize, weight: i32, scale: f32) -> Product {
         Product {
@@ -95,6 +163,7 @@ mod tests {
             scales: vec![scale],
             zero_point: 0,
             range: (0, 255),
+            elem: Scalar::U8,
             fields: None,
         }
     }

@@ -62,6 +62,7 @@ fn transformed(filter: impl Fn(usize, usize) -> i64) -> [[i64; 4]; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Scalar;
 
     fn product(depth: usize, weight: i32) -> Product {
         Product {
@@ -70,6 +71,7 @@ mod tests {
             scales: vec![1e-3],
             zero_point: 0,
             range: (0, 255),
+            elem: Scalar::U8,
             fields: None,
         }
     }

@@ -3,7 +3,7 @@
 use qcc_compiler::kernel::{Buffer, Constant, Expr, Scalar, Stmt, at, int, op, var};
 use qcc_compiler::target::Target;
 
-use crate::rounds;
+use crate::{halves, rounds};
 
 /// A kernel body that runs for each `i` below `rounds`; it writes every element of its region.
 pub(crate) struct Case {
@@ -116,9 +116,8 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
         cases.extend(magnitudes(target));
     }
     cases.extend(fields(target));
-    if target.has("splat_i16") {
-        cases.extend(sixteens(target));
-    }
+    cases.extend(sixteens(target));
+    cases.extend(halves::cases(target));
     cases
 }
 
@@ -145,7 +144,7 @@ fn x(target: &Target, offset: usize) -> Expr {
 }
 
 /// Address of words of any size.
-fn w(target: &Target, vector: usize) -> Expr {
+pub(crate) fn w(target: &Target, vector: usize) -> Expr {
     at(
         "w",
         var("i") * target.lanes as i64 + int((vector * target.lanes) as i64),
@@ -550,15 +549,15 @@ fn sixteens(t: &Target) -> Vec<Case> {
     let [a, b] = [0, 1].map(|vector| op("widen_u8", [x(t, vector)]));
     let second = at("sixteens", int(taps as i64));
     let stored = op(
-        "store_i16",
+        "store_taps",
         [y(t, 0), op("sub_i16", [a.clone(), b.clone()])],
     );
     vec![
         case("widen_u8", a.clone()),
-        case("load_i16", op("load_i16", [second.clone()])).with(values),
+        case("load_taps", op("load_taps", [second.clone()])).with(values),
         case("splat_i16", op("splat_i16", [second])),
         case("add_i16", op("add_i16", [a.clone(), b.clone()])),
         case("sub_i16", op("sub_i16", [a, b])),
-        Case::new("store_i16", vec![do_(stored)]),
+        Case::new("store_taps", vec![do_(stored)]),
     ]
 }

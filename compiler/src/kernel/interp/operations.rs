@@ -35,6 +35,26 @@ fn memory_operation(name: &str) -> Option<Operation> {
         "load_i8" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.lanes))),
         "load_u8_part" => |t, m, v| Value::Ints(filled(unsigned(part(m, v, 1)), t.lanes, 0)),
         "load_i8_part" => |t, m, v| Value::Ints(filled(signed(part(m, v, 1)), t.lanes, 0)),
+        "load_u16" => |t, m, v| Value::Ints(unsigned_halves(m.read(v[0].address(), 2 * t.lanes))),
+        "load_i16" => |t, m, v| Value::Ints(halves(m.read(v[0].address(), 2 * t.lanes))),
+        "load_u16_part" => |t, m, v| {
+            let bytes = m.read(v[0].address(), 2 * part_len(v));
+            Value::Ints(filled(unsigned_halves(bytes), t.lanes, 0))
+        },
+        "load_i16_part" => |t, m, v| {
+            let bytes = m.read(v[0].address(), 2 * part_len(v));
+            Value::Ints(filled(halves(bytes), t.lanes, 0))
+        },
+        "store_u16" => |_, m, v| store(m, v, &saturated_halves(v[1].ints(), 0, 65535)),
+        "store_i16" => |_, m, v| store(m, v, &saturated_halves(v[1].ints(), -32768, 32767)),
+        "store_u16_part" => |_, m, v| {
+            let halves = saturated_halves(v[1].ints(), 0, 65535);
+            store(m, v, &halves[..2 * part_len(v)])
+        },
+        "store_i16_part" => |_, m, v| {
+            let halves = saturated_halves(v[1].ints(), -32768, 32767);
+            store(m, v, &halves[..2 * part_len(v)])
+        },
         "store_i32" => |_, m, v| {
             let words: Vec<_> = v[1].ints().iter().flat_map(|x| x.to_le_bytes()).collect();
             store(m, v, &words)
@@ -94,16 +114,24 @@ fn memory_operation(name: &str) -> Option<Operation> {
         "taps_i8" => |t, m, v| Value::Ints(taps(t, m, v, t.lanes, signed)),
         "taps_u8_part" => |t, m, v| Value::Ints(taps(t, m, v, part_len(v), unsigned)),
         "taps_i8_part" => |t, m, v| Value::Ints(taps(t, m, v, part_len(v), signed)),
+        "taps_u16" => {
+            |t, m, v| Value::Ints(plus(taps(t, m, v, 2 * t.lanes, unsigned_halves), -32768))
+        }
+        "taps_i16" => |t, m, v| Value::Ints(taps(t, m, v, 2 * t.lanes, halves)),
         "tap_weights" => {
             |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.lanes * t.depthwise.taps)))
         }
         "widen_u8" => |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), sixteens(t)))),
-        "load_i16" => |t, m, v| Value::Ints(halves(m.read(v[0].address(), 2 * sixteens(t)))),
+        "load_taps" => |t, m, v| Value::Ints(halves(m.read(v[0].address(), 2 * sixteens(t)))),
         "splat_i16" => |t, m, v| {
             let taps = halves(m.read(v[0].address(), 2 * t.depthwise.taps));
             Value::Ints(taps.repeat(t.lanes))
         },
-        "store_i16" => |_, m, v| {
+        "splat_u16" => |t, m, v| {
+            let taps = unsigned_halves(m.read(v[0].address(), 2 * t.depthwise.taps));
+            Value::Ints(plus(taps, -32768).repeat(t.lanes))
+        },
+        "store_taps" => |_, m, v| {
             let bytes: Vec<_> = v[1]
                 .ints()
                 .iter()
@@ -113,8 +141,11 @@ fn memory_operation(name: &str) -> Option<Operation> {
         },
         "read_u8" => |_, m, v| Value::Int(unsigned(m.read(v[0].address(), 1))[0].into()),
         "read_i8" => |_, m, v| Value::Int(signed(m.read(v[0].address(), 1))[0].into()),
+        "read_u16" => |_, m, v| Value::Int(unsigned_halves(m.read(v[0].address(), 2))[0].into()),
+        "read_i16" => |_, m, v| Value::Int(halves(m.read(v[0].address(), 2))[0].into()),
         "read_i32" => |_, m, v| Value::Int((m.read_words(v[0].address(), 1)[0] as i32).into()),
         "write_byte" => |_, m, v| store(m, v, &[v[1].int() as u8]),
+        "write_half" => |_, m, v| store(m, v, &(v[1].int() as u16).to_le_bytes()),
         "write_i32" => |_, m, v| store(m, v, &(v[1].int() as i32).to_le_bytes()),
         _ => return None,
     })
@@ -128,6 +159,11 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "sub_i32" => |_, m, v| zip(m, v, i32::checked_sub),
         "mul_i32" => |_, m, v| zip(m, v, i32::checked_mul),
         "max_i32" => |_, m, v| zip(m, v, |a, b| Some(a.max(b))),
+        "shift_i32" => |_, _, v| {
+            let bits = v[1].int();
+            Value::Ints(v[0].ints().iter().map(|x| x >> bits).collect())
+        },
+        "and_i32" => |_, _, v| field(&v[0], 0, &v[1]),
         "min_i32" => |_, m, v| zip(m, v, |a, b| Some(a.min(b))),
         "add_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a + b)),
         "sub_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a - b)),
@@ -164,6 +200,26 @@ fn vector_operation(name: &str) -> Option<Operation> {
                 meaning::scale_add_round(a, ma, b, mb)
             });
             Value::Ints(sums.collect())
+        },
+        "scale_round_wide" => |_, m, v| {
+            let sums = wide(&v[0], &v[1]).zip(v[2].reals());
+            let rounded = sums.map(|(acc, scale)| {
+                let scale = f32::from_bits(*scale);
+                defined(m, acc as f64 * f64::from(scale));
+                meaning::scale_round_wide(acc, scale)
+            });
+            Value::Ints(rounded.collect())
+        },
+        "scale_add_round_wide" => |_, m, v| {
+            let sums = wide(&v[0], &v[1]).zip(v[2].reals());
+            let rounded = sums.zip(scaled(m, &v[3], &v[4])).map(|((a, ma), (b, mb))| {
+                let ma = f32::from_bits(*ma);
+                let (x, y) = (a as f64 * f64::from(ma), f64::from(b) * f64::from(mb));
+                defined(m, x);
+                defined(m, x + y);
+                meaning::scale_add_round_wide(a, ma, b, mb)
+            });
+            Value::Ints(rounded.collect())
         },
         "dot" => |t, m, v| {
             products(m, v[0].ints(), t.dot.k, |lane, k| {
@@ -246,6 +302,25 @@ fn field(packed: &Value, shift: i64, mask: &Value) -> Value {
 
 fn i8_of(value: i32) -> Option<i32> {
     i8::try_from(value).ok().map(i32::from)
+}
+
+fn unsigned_halves(bytes: &[u8]) -> Vec<i32> {
+    let (halves, _) = bytes.as_chunks::<2>();
+    halves
+        .iter()
+        .map(|x| u16::from_le_bytes(*x).into())
+        .collect()
+}
+
+fn saturated_halves(values: &[i32], low: i32, high: i32) -> Vec<u8> {
+    let halves = values.iter().map(|x| (*x).clamp(low, high) as u16);
+    halves.flat_map(u16::to_le_bytes).collect()
+}
+
+/// Sums of two parts, of which the first is in units of 2¹⁶.
+fn wide<'a>(high: &'a Value, low: &'a Value) -> impl Iterator<Item = i64> + 'a {
+    let parts = high.ints().iter().zip(low.ints());
+    parts.map(|(high, low)| i64::from(*high) * 65536 + i64::from(*low))
 }
 
 fn i16_of(value: i32) -> Option<i32> {

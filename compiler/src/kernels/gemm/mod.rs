@@ -11,13 +11,15 @@
 //! The input is read in place: its halo holds the zero point, so borders need no test.
 //! Zero points are folded into the bias, from which the sums start.
 
+mod steps;
+
 use std::ops::Range;
 
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
-use crate::kernels::fields::tag;
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
 use crate::kernels::tile::{Channels, Segment, Tiling, split, tiling};
+use crate::kernels::unit::Unit;
 use crate::kernels::{Form, Level, Requantize, Runs, View, Window};
 use crate::target::Target;
 
@@ -45,8 +47,8 @@ pub struct Gemm {
     pub form: Form,
     /// The padded input.
     pub input: View,
-    /// Whether the input is i8, not u8.
-    pub input_signed: bool,
+    /// Elements of the input.
+    pub elem: Scalar,
     /// Whether the input may be read a few bytes past its end.
     pub slack: bool,
     /// Whether the input, which is i8 then, comes with its magnitudes.
@@ -55,6 +57,9 @@ pub struct Gemm {
     pub output: View,
     /// From sums to results.
     pub requantize: Requantize,
+    /// How many elements of a window can be summed in 32 bits before they must be moved to wider sums; none where
+    /// all can.
+    pub capacity: Option<usize>,
     /// Names of the constants.
     pub constants: Names,
 }
@@ -68,14 +73,23 @@ pub struct Names {
     pub lows: String,
     /// Where the sums start, i32.
     pub bias: String,
+    /// The same in units of 2¹⁶, to which `bias` is added; empty where 32 bits hold all.
+    pub high: String,
     /// Multipliers of the sums, f32.
     pub scales: String,
 }
 
 impl Names {
-    /// Those that exist, bias and scales last.
+    /// Those that exist, those of weights first.
     pub(crate) fn all(&self) -> Vec<String> {
-        let names = [&self.weights, &self.lows, &self.bias, &self.scales];
+        let Names {
+            weights,
+            lows,
+            bias,
+            high,
+            scales,
+        } = self;
+        let names = [weights, lows, bias, high, scales];
         let named = names.into_iter().filter(|name| !name.is_empty());
         named.cloned().collect()
     }
@@ -111,7 +125,13 @@ impl Layout {
 }
 
 impl Gemm {
+    /// The product that the machine makes of such activations.
+    pub(crate) fn unit(&self, target: &Target) -> Unit {
+        Unit::new(target, self.elem)
+    }
+
     pub(crate) fn layout(&self, target: &Target) -> Layout {
+        let unit = self.unit(target);
         let point = [1, 1];
         let mut views = vec![(self.input, self.window.strides), (self.output, point)];
         views.extend(self.requantize.residual.iter().map(|r| (r.view, point)));
@@ -123,14 +143,14 @@ impl Gemm {
             let (count, stride) = (self.form.parts(), 0);
             runs.levels.insert(0, Level { count, stride });
         }
-        let lanes = target.dot.lanes;
+        let lanes = unit.lanes;
         let channels = self.output.extent[3] / self.groups;
         let vectors = channels.div_ceil(lanes);
         let Tiling { rows, cols } = tiling(&target.dot, pixels.row().extent, vectors);
-        let bytes = runs.steps(target.dot.k).div_ceil(self.form.steps());
+        let bytes = runs.steps(unit.k).div_ceil(self.form.steps());
         Layout {
             bytes,
-            depth: runs.count() * bytes * target.dot.k,
+            depth: runs.count() * bytes * unit.k,
             padded: vectors * lanes,
             channels: cols
                 .iter()
@@ -149,30 +169,30 @@ impl Gemm {
             gemm: self,
             target,
             layout: &layout,
+            unit: self.unit(target),
         }
         .body();
-        let scalar = |signed| if signed { Scalar::I8 } else { Scalar::U8 };
-        let buffer = |name: &str, signed, mutable| Buffer {
+        let buffer = |name: &str, elem, mutable| Buffer {
             name: name.to_string(),
-            elem: scalar(signed),
+            elem,
             mutable,
         };
-        let mut buffers = vec![buffer("x", self.input_signed, false)];
+        let mut buffers = vec![buffer("x", self.elem, false)];
         if self.magnitudes {
-            buffers.push(buffer("v", false, false));
+            buffers.push(buffer("v", Scalar::U8, false));
         }
         let residual = self.requantize.residual.as_ref();
-        buffers.extend(residual.map(|r| buffer("r", r.signed, false)));
-        buffers.push(buffer("y", self.requantize.signed, true));
-        let mut constants = self.constants.all();
+        buffers.extend(residual.map(|r| buffer("r", r.elem, false)));
+        buffers.push(buffer("y", self.requantize.elem, true));
+        let mut constants = self.constants.clone();
         if layout.depth == 0 {
-            constants = constants.split_off(constants.len() - 2);
+            (constants.weights, constants.lows) = Default::default();
         }
         Kernel {
             name: self.name.clone(),
             comment: self.comment.clone(),
             buffers,
-            constants,
+            constants: constants.all(),
             body,
         }
     }
@@ -182,6 +202,7 @@ struct Build<'a> {
     gemm: &'a Gemm,
     target: &'a Target,
     layout: &'a Layout,
+    unit: Unit,
 }
 
 impl Build<'_> {
@@ -216,7 +237,7 @@ impl Build<'_> {
 
     fn over_channels(&self, body: impl Fn(Channels) -> Vec<Stmt>) -> Vec<Stmt> {
         let channels = self.layout.channels.iter();
-        let lanes = self.target.dot.lanes;
+        let lanes = self.unit.lanes;
         channels
             .map(|c| {
                 let width = c.vectors * lanes;
@@ -227,19 +248,30 @@ impl Build<'_> {
 
     fn tile(&self, rows: usize, channels: Channels) -> Vec<Stmt> {
         let cols = channels.vectors;
-        let mut steps: Vec<_> = (0..cols)
-            .map(|j| {
-                let bias = self.constant(&self.gemm.constants.bias, j);
-                define(&format!("b{j}"), "vi32", op("load_i32", [bias]))
-            })
-            .collect();
+        let wide = self.gemm.capacity.is_some();
+        let Names { bias, high, .. } = &self.gemm.constants;
+        let mut steps = vec![];
+        for j in 0..cols {
+            let load = |name| op("load_i32", [self.constant(name, j)]);
+            steps.push(define(&format!("b{j}"), "vi32", load(bias)));
+            if wide {
+                steps.push(define(&format!("h{j}"), "vi32", load(high)));
+            }
+        }
+        let start = |name: String, value| Stmt::Let {
+            name,
+            ty: "vi32",
+            mutable: self.layout.depth > 0,
+            value,
+        };
         for (i, j) in grid(rows, cols) {
-            steps.push(Stmt::Let {
-                name: sum(i, j),
-                ty: "vi32",
-                mutable: self.layout.depth > 0,
-                value: var(format!("b{j}")),
-            });
+            let bias = var(format!("b{j}"));
+            if wide {
+                steps.push(start(low(i, j), bias));
+                steps.push(start(self::high(i, j), var(format!("h{j}"))));
+            } else {
+                steps.push(start(sum(i, j), bias));
+            }
         }
         steps.extend(self.products(rows, cols));
         for j in 0..cols {
@@ -249,7 +281,13 @@ impl Build<'_> {
         for i in 0..rows {
             let sums = Sums {
                 tag: format!("y{i}_"),
-                sums: (0..cols).map(|j| sum(i, j)).collect(),
+                sums: (0..cols)
+                    .map(|j| if wide { low(i, j) } else { sum(i, j) })
+                    .collect(),
+                high: match wide {
+                    true => (0..cols).map(|j| self::high(i, j)).collect(),
+                    false => vec![],
+                },
                 scales: (0..cols).map(|j| format!("m{j}")).collect(),
                 count: channels.stored,
                 output: self.result(1, i),
@@ -263,139 +301,6 @@ impl Build<'_> {
         steps
     }
 
-    /// The loops over a window's runs, and over a run in steps of `k`.
-    fn products(&self, rows: usize, cols: usize) -> Vec<Stmt> {
-        if self.layout.depth == 0 {
-            return vec![];
-        }
-        let dot = &self.target.dot;
-        let Runs { levels, len } = &self.layout.runs;
-        let block = cols * dot.lanes;
-        let mut weights = var("c") * self.layout.depth as i64;
-        if self.gemm.groups > 1 {
-            weights = weights + var("g") * (self.layout.padded * self.layout.depth) as i64;
-        }
-        let mut input = size(0);
-        let mut run = self.layout.bytes * dot.k * block;
-        let names = ["t", "u", "q"];
-        for (level, name) in levels.iter().zip(names).rev() {
-            weights = weights + var(name) * run as i64;
-            input = input + var(name) * level.stride as i64;
-            run *= level.count;
-        }
-        let per_byte = self.gemm.form.steps();
-        let byte = |k: Expr, steps: &[Option<usize>]| {
-            let weights = weights.clone() + k.clone() * block as i64;
-            let input = input.clone() + k * per_byte as i64;
-            self.byte([rows, cols], weights, input, steps)
-        };
-        // What is left of a run behind its whole steps, unless more may be read.
-        let rest = if self.gemm.slack { 0 } else { len % dot.k };
-        let whole = (len - rest).div_ceil(dot.k);
-        let (bytes, left) = (whole / per_byte, whole % per_byte);
-        let mut last = vec![None; left];
-        last.extend((rest > 0).then_some(Some(rest)));
-        let full = vec![None; per_byte];
-        let mut body = match bytes {
-            0 => vec![],
-            1 if last.is_empty() => byte(size(0), &full),
-            _ => vec![counted("k", 0, bytes * dot.k, dot.k, byte(var("k"), &full))],
-        };
-        if !last.is_empty() {
-            body.extend(byte(size(bytes * dot.k), &last));
-        }
-        for (level, name) in levels.iter().zip(names).rev() {
-            body = vec![counted(name, 0, level.count, 1, body)];
-        }
-        body
-    }
-
-    /// The steps of `k` products for every sum whose weights share a byte; of each, the number of elements left of
-    /// the run, or none if whole.
-    fn byte(
-        &self,
-        [rows, cols]: [usize; 2],
-        weights: Expr,
-        input: Expr,
-        parts: &[Option<usize>],
-    ) -> Vec<Stmt> {
-        let mut steps = self.weights(cols, &weights, parts.len());
-        for (step, part) in parts.iter().enumerate() {
-            let input = input.clone() + size(step * self.target.dot.k);
-            steps.extend(self.step([rows, cols], step, input, *part));
-        }
-        steps
-    }
-
-    /// The weights of `count` steps.
-    fn weights(&self, cols: usize, first: &Expr, count: usize) -> Vec<Stmt> {
-        let vector = self.target.dot.lanes * self.target.dot.k;
-        let Names { weights, lows, .. } = &self.gemm.constants;
-        let address = |j: usize| at(weights, first.clone() + size(j * vector));
-        let Form::Fields { each, .. } = self.gemm.form else {
-            let load = |j| define(&weight(0, j), "vw", op("load_b", [address(j)]));
-            return (0..cols).map(load).collect();
-        };
-        let mut steps = vec![];
-        for j in 0..cols {
-            let packed = format!("p{j}");
-            steps.push(define(&packed, "vw", op("load_fields", [address(j)])));
-            let low = match each {
-                true => self.index(j) * self.target.dot.k as i64,
-                false => size(0),
-            };
-            let low = op("load_b", [at(lows, low)]);
-            let name = |step| weight(step, j);
-            steps.extend(self.gemm.form.unpack(&packed, "vw", count, low, name));
-        }
-        steps
-    }
-
-    /// One step of `k` products for every sum; `part` is the number of elements left of a run.
-    fn step(
-        &self,
-        [rows, cols]: [usize; 2],
-        step: usize,
-        input: Expr,
-        part: Option<usize>,
-    ) -> Vec<Stmt> {
-        let mut steps = vec![];
-        for i in 0..rows {
-            let index = self.layout.pixels.index(0) + size(i * self.layout.pixels.row().strides[0]);
-            let group = self.gemm.input.extent[3] / self.gemm.groups;
-            let index = self.grouped(index, group) + input.clone();
-            let value = self.activations("x", index.clone(), part);
-            let [a, v] = ["a", "v"].map(|name| format!("{name}{i}{}", tag(step)));
-            steps.push(define(&a, "va", value));
-            if self.gemm.magnitudes {
-                steps.push(define(&v, "va", self.activations("v", index, part)));
-            }
-            for j in 0..cols {
-                let (sums, a, w) = (var(sum(i, j)), var(&a), var(weight(step, j)));
-                let value = match self.gemm.magnitudes {
-                    true => op("dot_magnitude", [sums, a, var(&v), w]),
-                    false => op("dot", [sums, a, w]),
-                };
-                steps.push(Stmt::Set {
-                    name: sum(i, j),
-                    value,
-                });
-            }
-        }
-        steps
-    }
-
-    fn activations(&self, buffer: &str, index: Expr, part: Option<usize>) -> Expr {
-        let (signed, address) = (usize::from(self.gemm.input_signed), at(buffer, index));
-        match part {
-            None => op(["load_a_u8", "load_a_i8"][signed], [address]),
-            Some(n) => op(
-                ["load_a_u8_part", "load_a_i8_part"][signed],
-                [address, size(n)],
-            ),
-        }
-    }
-
     /// Address of a vector of a constant that has one element a channel.
     fn constant(&self, name: &str, vector: usize) -> Expr {
         at(name, self.index(vector))
@@ -403,7 +308,7 @@ impl Build<'_> {
 
     /// Index of the first channel of one of the tile's vectors, padding counted.
     fn index(&self, vector: usize) -> Expr {
-        self.grouped(var("c"), self.layout.padded) + size(vector * self.target.dot.lanes)
+        self.grouped(var("c"), self.layout.padded) + size(vector * self.unit.lanes)
     }
 
     /// Index of the tile's first channel, in row `i` of the tile, in a view that results have.
@@ -430,6 +335,12 @@ fn sum(row: usize, col: usize) -> String {
     format!("s{row}_{col}")
 }
 
-fn weight(step: usize, col: usize) -> String {
-    format!("w{col}{}", tag(step))
+/// Of a wider sum, what is added to the part in units of 2¹⁶.
+fn low(row: usize, col: usize) -> String {
+    format!("low{row}_{col}")
+}
+
+/// Of a wider sum, the part in units of 2¹⁶.
+fn high(row: usize, col: usize) -> String {
+    format!("high{row}_{col}")
 }
