@@ -44,8 +44,8 @@ def prepared(path, inputs):
     return model
 
 
-def quantize(path, inputs, output):
-    """Writes the network with quantized weights (s8, one scale a channel where it can) and activations (u8, from their extremes)."""
+def quantize(path, inputs, output, method="MinMax"):
+    """Writes the network with quantized weights (s8, one scale a channel where it can) and activations (u8, by a method of calibration)."""
     with tempfile.TemporaryDirectory() as folder:
         float_model, simpler = Path(folder) / "float.onnx", Path(folder) / "simpler.onnx"
         onnx.save(prepared(path, inputs), float_model)
@@ -55,7 +55,7 @@ def quantize(path, inputs, output):
             "per_channel": True,
             "activation_type": QuantType.QUInt8,
             "weight_type": QuantType.QInt8,
-            "calibrate_method": CalibrationMethod.MinMax,
+            "calibrate_method": CalibrationMethod[method],
         }
         try:
             quantize_static(simpler, output, Reader(inputs), **options)

@@ -1,0 +1,88 @@
+"""The tables of arXiv 1806.08342 (2, 3, 5 and 6), on the networks at hand, and rounding that learns beside plain rounding.
+
+    python whitepaper.py [--qcc FILE] [--via VIA] [--target TARGET] [word ...]
+
+All schemes of a network are calibrated with the same samples, which are not evaluated.
+Prints tables for Markdown; the words choose networks by their names.
+"""
+
+import argparse
+import subprocess
+import time
+
+import accuracy
+import ort_int8
+from tasks import REPOSITORY, available
+
+NETWORKS = (
+    "mobilenet_v1_0.25_224_f32", "mobilenet_v2_1.0_224_ptq_int8pc_float", "mcunet_320kb_bn_ts11", "resnet20_dyn18_ext",
+    "mlperf_ic_resnet8_f32", "mlperf_vww_mbv1_f32", "mlperf_kws_dscnn_f32", "mlperf_ad_autoencoder_f32",
+)  # fmt: skip
+FORMS = {
+    "asymmetric, per tensor": "per-tensor,asymmetric",
+    "symmetric, per channel": "per-channel,symmetric",
+    "asymmetric, per channel": "per-channel,asymmetric",
+}
+
+
+def forms(precision):
+    """The three forms of weights that the paper compares."""
+    return {name: ("--precision", precision, "--weights", form) for name, form in FORMS.items()}
+
+
+# Title, and options by column.
+TABLES = {
+    "Table 2: weights of 8 bits, activations of reals": forms("w8"),
+    "Table 3: weights and activations of 8 bits": forms("w8a8"),
+    "Table 5: weights of 4 bits, activations of 8": forms("w4a8"),
+    "Table 6: weights of 8 bits, activations of 4": forms("w8a4"),
+    "Weights of 4 bits, symmetric, per channel, by their rounding": {
+        "nearest": ("--precision", "w4a8"),
+        "gptq": ("--precision", "w4a8", "--rounding", "gptq"),
+    },
+}
+
+
+def measure(task, samples, qcc, options):
+    """The metric of one scheme; `None` where it is refused."""
+    try:
+        outputs = accuracy.by_qcc([*qcc, *options], task, samples)
+    except subprocess.CalledProcessError as error:
+        print(f"{task.name} {' '.join(options)}: {error.stderr.strip()[-300:]}", flush=True)
+        return None
+    return samples.metric(outputs, samples.evaluation)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--qcc", default=REPOSITORY / "target" / "release" / "qcc")
+    parser.add_argument("--via", default="integer", help="how qcc evaluates; all ways give the same bits")
+    parser.add_argument("--target", default="generic", help="the machine, where an emitted program evaluates")
+    parser.add_argument("words", nargs="*", default=NETWORKS)
+    arguments = parser.parse_args()
+    qcc = [arguments.qcc, "run", "--via", arguments.via, "--target", arguments.target]
+    measured = {}
+    rows = {title: [] for title in TABLES}
+    for task in available(arguments.words):
+        start = time.time()
+        samples = task.load()
+        truth = ort_int8.run(ort_int8.session(task.model), samples.take(samples.evaluation))
+        real = accuracy.shown(samples.metric(truth, samples.evaluation), task.unit)
+        for title, columns in TABLES.items():
+            cells = []
+            for options in columns.values():
+                key = (task.name, options)
+                if key not in measured:
+                    measured[key] = measure(task, samples, qcc, options)
+                value = measured[key]
+                cells.append("–" if value is None else accuracy.shown(value, task.unit))
+            rows[title].append(f"| {task.name} | {task.unit} | {len(samples.evaluation)} | {' | '.join(cells)} | {real} |")
+            print(rows[title][-1], f"{time.time() - start:.0f} s", flush=True)
+    for title, columns in TABLES.items():
+        print(f"\n{title}:\n\n| network | metric | samples | {' | '.join(columns)} | float |")
+        print(f"|---|---|--:|{'--:|' * (len(columns) + 1)}")
+        print("\n".join(rows[title]))
+
+
+if __name__ == "__main__":
+    main()
