@@ -48,7 +48,7 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_enum, default_value = "u8")]
     input_type: IntArg,
     /// Bits of weights and activations: w8a8, w4a8, w2a8, w8a16, w4a16, w8a7, w8a4; activations of reals: w8, w4, f16, f32
-    #[arg(long, value_name = "PRECISION")]
+    #[arg(long, value_name = "PRECISION", value_parser = precision)]
     precision: Option<String>,
     /// Precision of the layers whose names a pattern matches: 'features.0*=w8a16'; may be repeated, the last counts
     ///
@@ -57,10 +57,10 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "PATTERN=PRECISION", value_parser = LayerTexts::parse)]
     layer: Vec<LayerTexts>,
     /// Scales of integer weights: per-channel or per-tensor, symmetric or asymmetric
-    #[arg(long, value_name = "WORD,..")]
+    #[arg(long, value_name = "WORD,..", value_parser = weights)]
     weights: Option<String>,
     /// How weights become integers: nearest, or gptq, which learns from samples what errors cancel
-    #[arg(long, value_name = "METHOD")]
+    #[arg(long, value_name = "METHOD", value_parser = rounding)]
     rounding: Option<String>,
     /// The four options above from a TOML file; what the command line says goes before
     ///
@@ -301,6 +301,30 @@ impl DataArgs {
             limit: self.samples,
         }
     }
+}
+
+fn precision(text: &str) -> Result<String> {
+    let texts = Texts {
+        precision: Some(text.to_string()),
+        ..Texts::default()
+    };
+    texts.options(false).map(|_| text.to_string())
+}
+
+fn weights(text: &str) -> Result<String> {
+    let texts = Texts {
+        weights: Some(text.to_string()),
+        ..Texts::default()
+    };
+    texts.options(false).map(|_| text.to_string())
+}
+
+fn rounding(text: &str) -> Result<String> {
+    let texts = Texts {
+        rounding: Some(text.to_string()),
+        ..Texts::default()
+    };
+    texts.options(false).map(|_| text.to_string())
 }
 
 fn extent(text: &str) -> std::result::Result<usize, String> {

@@ -21,6 +21,7 @@ Examples:
   qcc compile digits.onnx --calibrate digits.npz --target generic -o digits.c     (and digits.h)
   qcc compile net.onnx --calibrate photos/ --preset imagenet --resize 256 -o net.c
   qcc compile net.onnx --calibrate cifar.npz --scale 1/255 --mean 0.5 --std 0.5 -o - --lang rust
+  qcc compile net.onnx --calibrate net.npz --precision w4a8 --rounding gptq --layer 'head*=w8a8' -o net.c
   qcc compile net.onnx --input-range 0..1 -o net.c    (no samples: batch normalization tells the other ranges)")]
 pub(crate) struct Args {
     #[command(flatten)]
