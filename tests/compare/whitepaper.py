@@ -36,9 +36,11 @@ TABLES = {
     "Table 3: weights and activations of 8 bits": forms("w8a8"),
     "Table 5: weights of 4 bits, activations of 8": forms("w4a8"),
     "Table 6: weights of 8 bits, activations of 4": forms("w8a4"),
-    "Weights of 4 bits, symmetric, per channel, by their rounding": {
-        "nearest": ("--precision", "w4a8"),
-        "gptq": ("--precision", "w4a8", "--rounding", "gptq"),
+    "Weights of 4 bits per channel, activations of 8, by the rounding of weights": {
+        "symmetric, nearest": ("--precision", "w4a8", "--weights", FORMS["symmetric, per channel"]),
+        "symmetric, gptq": ("--precision", "w4a8", "--rounding", "gptq"),
+        "asymmetric, nearest": ("--precision", "w4a8", "--weights", FORMS["asymmetric, per channel"]),
+        "asymmetric, gptq": ("--precision", "w4a8", "--weights", "asymmetric", "--rounding", "gptq"),
     },
 }
 
