@@ -70,18 +70,17 @@ pub fn calibrate(
 }
 
 /// Annotates ranges without samples, from the ranges of the inputs, which
-/// [`state_ranges`](crate::data::state_ranges) sets, and from what batch normalization knows about its outputs. A
-/// model that came quantized as a whole needs none.
-pub fn calibrate_without_samples(model: &mut Model) -> Result<()> {
-    let imported = quantize::Imported::of(model)?;
-    if imported.is_whole() {
-        return Ok(());
+/// [`state_ranges`](crate::data::state_ranges) sets, and from what batch normalization knows about its outputs.
+/// Where no range is needed it is no error that they do not tell all.
+pub fn calibrate_without_samples(model: &mut Model, options: &quantize::Options) -> Result<()> {
+    if quantize::needs_ranges(model, options)? {
+        return from_batch_norm(model);
     }
-    let found = from_batch_norm(model);
-    if found.is_err() && imported.quantized > 0 {
-        return imported.refuse();
+    let mut known = model.clone();
+    if from_batch_norm(&mut known).is_ok() {
+        *model = known;
     }
-    found
+    Ok(())
 }
 
 /// Annotates ranges as seen on a few inputs of noise: enough where only sizes and time matter.

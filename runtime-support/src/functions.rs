@@ -118,6 +118,9 @@ pub fn exp<A: Arithmetic>(m: &mut A, x: &A::Real) -> A::Real {
     let p = m.add(&p, &r);
     let one = m.number(1.0);
     let p = m.add(&p, &one);
+    // An exponent for what is no number, which the polynomial keeps.
+    let least = m.number(-151.0);
+    let n = m.max(&n, &least);
     // In two factors, so that neither leaves the exponents of f32.
     let half = m.number(0.5);
     let half = m.mul(&n, &half);

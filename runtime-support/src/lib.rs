@@ -72,6 +72,24 @@ pub fn half(bits: u16) -> f32 {
     if bits & 0x8000 != 0 { -real } else { real }
 }
 
+/// The nearest IEEE half, ties to even; infinite from 65520 on.
+pub fn to_half(x: f32) -> u16 {
+    let sign = (x.to_bits() >> 16 & 0x8000) as u16;
+    let magnitude = f32::from_bits(x.to_bits() & 0x7fff_ffff);
+    if magnitude.is_nan() {
+        return sign | 0x7e00;
+    }
+    if magnitude >= 65520.0 {
+        return sign | 0x7c00;
+    }
+    // Adding a power of two that is 2¹⁴ of the half's units rounds at its last bit.
+    let exponent = (magnitude.to_bits() >> 23).max(127 - 14);
+    let rounder = f32::from_bits((exponent + 13) << 23);
+    let rounded = (magnitude + rounder) - rounder;
+    let scaled = rounded * f32::from_bits((127 - 112) << 23);
+    sign | (scaled.to_bits() >> 13) as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +112,27 @@ mod tests {
         for (x, expected) in cases {
             assert_eq!(round_ties_even(x), expected, "{x}");
         }
+    }
+
+    #[test]
+    fn halves_are_themselves_and_what_lies_between_goes_to_the_nearest() {
+        let finite = (0..0x7c00u16).flat_map(|h| [h, h | 0x8000]);
+        for bits in finite {
+            assert_eq!(to_half(half(bits)), bits);
+        }
+        for bits in 0..0x7bffu16 {
+            let (low, high) = (half(bits), half(bits + 1));
+            let middle = (low + high) / 2.0;
+            let even = bits + bits % 2;
+            assert_eq!(to_half(middle), even, "{middle}");
+            let above = f32::from_bits(middle.to_bits() + 1);
+            assert_eq!(to_half(above), bits + 1, "{above}");
+            let below = f32::from_bits(middle.to_bits() - 1);
+            assert_eq!(to_half(below), bits, "{below}");
+        }
+        assert_eq!([to_half(65519.9), to_half(65520.0)], [0x7bff, 0x7c00]);
+        assert_eq!(half(0x3c00), 1.0);
+        assert_eq!(half(0x3555), 0.333_251_95);
     }
 
     #[test]

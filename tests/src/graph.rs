@@ -6,7 +6,7 @@ use qcc_compiler::ir::{
 };
 use qcc_compiler::kernel::{Port, Scalar, interp};
 use qcc_compiler::lower::{self, Options};
-use qcc_compiler::ops::Op;
+use qcc_compiler::ops::{Dequantize, Op, Quantize, Scales};
 use qcc_compiler::target::{self, Target};
 
 /// Numbers that repeat for a seed (SplitMix64, shortened).
@@ -113,6 +113,46 @@ impl Graph {
         id
     }
 
+    /// An input of the model that takes reals.
+    pub fn real_input(&mut self, shape: &[usize]) -> TensorId {
+        let id = self.model.add_tensor("x", Type::float(shape), None);
+        self.model.inputs.push(id);
+        id
+    }
+
+    /// The integers of reals.
+    pub fn quantize(&mut self, x: TensorId, params: QuantParams) -> TensorId {
+        let op = Quantize {
+            int: params.int,
+            scales: Scales::One,
+        };
+        let [scale, zero_point] = self.scale(&params);
+        self.node(op, &[x, scale, zero_point], params)
+    }
+
+    /// The reals of integers.
+    pub fn dequantize(&mut self, x: TensorId) -> TensorId {
+        let [scale, zero_point] = self.scale(&self.params_of(x));
+        let op = Dequantize {
+            scales: Scales::One,
+        };
+        self.node_of(op, &[x, scale, zero_point], Elem::Float)
+    }
+
+    fn scale(&mut self, params: &QuantParams) -> [TensorId; 2] {
+        let (scale, zero_point) = params.uniform();
+        let ty = Type {
+            shape: vec![],
+            elem: Elem::Int(params.int),
+        };
+        let zero_point = Array::i64([], vec![zero_point.into()]);
+        let scale = Array::f32([], vec![scale]);
+        [
+            self.model.add_tensor("s", Type::float([]), Some(scale)),
+            self.model.add_tensor("z", ty, Some(zero_point)),
+        ]
+    }
+
     /// A constant activation.
     pub fn constant(&mut self, shape: &[usize], params: QuantParams) -> TensorId {
         let count = shape.iter().product::<usize>();
@@ -195,6 +235,10 @@ pub fn samples(model: &Model, seed: u64, count: usize) -> Vec<Vec<Array>> {
     let mut sample = |kind: usize| -> Vec<Array> {
         let one = |id: &TensorId| {
             let ty = &model[*id].ty;
+            if ty.elem == Elem::Float {
+                let reals = (0..ty.len()).map(|_| real(&mut random, kind));
+                return Array::f32(ty.shape.clone(), reals.collect());
+            }
             let Elem::Quantized(params) = &ty.elem else {
                 panic!("inputs are quantized")
             };
@@ -210,13 +254,34 @@ pub fn samples(model: &Model, seed: u64, count: usize) -> Vec<Vec<Array>> {
     (0..count).map(&mut sample).collect()
 }
 
+/// Large numbers, small ones, special ones among others, then common ones.
+fn real(random: &mut Random, kind: usize) -> f32 {
+    let common = random.within(-600_000, 600_000) as f32 * 1e-5;
+    let special = [
+        0.0,
+        -0.0,
+        f32::INFINITY,
+        -f32::INFINITY,
+        f32::NAN,
+        1e-40,
+        3e38,
+    ];
+    match kind {
+        0 => common * 1e6,
+        1 => common * 1e-30,
+        2 if random.below(4) == 0 => special[random.below(special.len())],
+        _ => common,
+    }
+}
+
 /// An array in memory whose elements are of a type.
 pub fn bytes(array: &Array, scalar: Scalar) -> Vec<u8> {
     let little = |x: i64| x.to_le_bytes().into_iter().take(scalar.bytes());
     match &array.data {
         Data::I32(v) => v.iter().flat_map(|v| little((*v).into())).collect(),
         Data::I64(v) => v.iter().flat_map(|v| little(*v)).collect(),
-        Data::F32(_) => panic!("a port holds integers"),
+        // Which NaN an operation gives is left to the machine.
+        Data::F32(v) => v.iter().flat_map(|x| number(*x).to_le_bytes()).collect(),
     }
 }
 
@@ -226,6 +291,25 @@ pub fn in_ports(arrays: &[Array], ports: &[Port]) -> Vec<Vec<u8>> {
     pairs
         .map(|(array, port)| bytes(array, port.scalar))
         .collect()
+}
+
+fn number(x: f32) -> f32 {
+    if x.is_nan() { f32::NAN } else { x }
+}
+
+/// The bytes of outputs with one NaN for all.
+pub fn numbers(model: &Model, outputs: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let real = |id: &TensorId| model[*id].ty.elem == Elem::Float;
+    let each = model.outputs.iter().zip(outputs);
+    let numbers = each.map(|(id, bytes)| match real(id) {
+        true => {
+            let (words, _) = bytes.as_chunks::<4>();
+            let words = words.iter().map(|x| number(f32::from_le_bytes(*x)));
+            words.flat_map(f32::to_le_bytes).collect()
+        }
+        false => bytes,
+    });
+    numbers.collect()
 }
 
 /// Checks that the lowered model computes what the evaluator does, bit for bit, on every machine;
@@ -244,7 +328,7 @@ pub fn check(model: &Model, seed: u64, samples_each: usize) -> Result<(), String
         for (inputs, expected) in samples.iter().zip(&expected) {
             let inputs = in_ports(inputs, &program.inputs);
             let expected = in_ports(expected, &program.outputs);
-            let found = interp::run(&program, &target, &inputs);
+            let found = numbers(model, interp::run(&program, &target, &inputs));
             if found != expected {
                 return Err(format!("{name}: {found:?} instead of {expected:?}"));
             }

@@ -9,13 +9,13 @@ use qcc_compiler::ir::{Clamp, Elem, IntType, Model, QuantParams, TensorId};
 use qcc_compiler::kernel::interp;
 use qcc_compiler::lower::{self, Options};
 use qcc_compiler::ops::{
-    ArgMax, Binary, BinaryFunction, Concat, Conv, Coordinates, Function, Gather, MatMul, Nearest,
-    Op, PRelu, Pad, PadMode, Pads, Pool, PoolKind, Reduce, Reduction, Reshape, Resize, ResizeMode,
-    Slice, Softmax, Transpose, Unary,
+    ArgMax, Binary, BinaryFunction, Concat, Conv, ConvTranspose, Coordinates, Function, Gather,
+    MatMul, Nearest, Op, PRelu, Pad, PadMode, Pads, Pool, PoolKind, Reduce, Reduction, Reshape,
+    Resize, ResizeMode, Slice, Softmax, Transpose, Unary,
 };
 use qcc_compiler::pipeline;
 use qcc_compiler::target::{self, Language, Target};
-use qcc_tests::graph::{Graph, check, in_ports, samples};
+use qcc_tests::graph::{Graph, check, in_ports, numbers, samples};
 
 /// Every operator over images of odd extents; each result is an output.
 fn everything(int: IntType) -> Model {
@@ -43,6 +43,94 @@ fn everything(int: IntType) -> Model {
         outputs.push(graph.node_of(op, &[x], Elem::Int(IntType::I64)));
     }
     graph.finish(&outputs)
+}
+
+/// Every operator in floating point, over weights of every form; and the borders to integers.
+fn reals() -> Model {
+    let mut graph = Graph::new(11);
+    let x = graph.real_input(&[1, 37, 5, 7]);
+    let other = graph.real_input(&[1, 37, 5, 7]);
+    let mut real = operators(&mut graph, x, other);
+    let activation = Clamp {
+        min: -3.0,
+        max: 6.0,
+    };
+    let conv = |groups| Conv {
+        strides: [1, 2],
+        pads: Pads::default(),
+        dilations: [2, 1],
+        groups,
+        activation,
+    };
+    // Weights of reals, and of reals that halves hold.
+    for (low, high) in [(-0.5, 0.7), (-31.25, 93.75)] {
+        let w = graph.reals(&[35, 37, 2, 3], low, high);
+        real.push((conv(1).into(), vec![x, w], false));
+        let w = graph.reals(&[37, 1, 2, 3], low, high);
+        real.push((conv(37).into(), vec![x, w], false));
+    }
+    let w = graph.reals(&[37, 9, 3, 3], -1.0, 1.0);
+    let transposed = ConvTranspose {
+        strides: [2, 2],
+        pads: Pads::default(),
+        dilations: [1, 1],
+        groups: 1,
+        output_padding: [0, 0],
+        activation,
+    };
+    real.push((transposed.into(), vec![x, w], false));
+    let rows = Transpose {
+        perm: vec![0, 1, 3, 2],
+    };
+    let columns = graph.node_of(rows, &[other], Elem::Float);
+    real.push((MatMul { activation }.into(), vec![x, columns], false));
+    real.push((Softmax { axis: 1 }.into(), vec![x], false));
+    real.push((Softmax { axis: 3 }.into(), vec![x], false));
+    let functions = unary_functions().into_iter();
+    real.extend(functions.map(|function| (Unary { function }.into(), vec![x], false)));
+    let outputs = real.into_iter();
+    let mut outputs: Vec<TensorId> = outputs
+        .map(|(op, operands, _)| graph.node_of(op, &operands, Elem::Float))
+        .collect();
+    let largest = ArgMax {
+        axis: 1,
+        keep_axis: false,
+        last: false,
+    };
+    outputs.push(graph.node_of(largest, &[x], Elem::Int(IntType::I64)));
+    for _ in 0..2 {
+        let params = graph.params();
+        let integers = graph.quantize(x, params);
+        outputs.push(integers);
+        outputs.push(graph.dequantize(integers));
+    }
+    graph.finish(&outputs)
+}
+
+fn unary_functions() -> Vec<Function> {
+    vec![
+        Function::Clamp(Clamp::RELU),
+        Function::LeakyRelu { alpha: 0.1 },
+        Function::Elu { alpha: 1.1 },
+        Function::Sigmoid,
+        Function::HardSwish,
+        Function::Tanh,
+        Function::Exp,
+        Function::Log,
+        Function::Sqrt,
+        Function::Reciprocal,
+        Function::Erf,
+        Function::Floor,
+        Function::Round,
+        Function::Softplus,
+        Function::Gelu { tanh: false },
+        Function::Gelu { tanh: true },
+        Function::Mish,
+        Function::Affine {
+            scale: -0.3,
+            offset: 2.5,
+        },
+    ]
 }
 
 /// Operators, their operands, and whether results have the operand's parameters.
@@ -187,7 +275,7 @@ fn differences(model: &Model, target: &Target) -> Vec<String> {
     let program = lower::lower(model, target, &Options::default());
     let program = program.expect("the model can be lowered");
     let inputs = in_ports(&samples(model, 5, 3)[2], &program.inputs);
-    let expected = interp::run(&program, target, &inputs);
+    let expected = numbers(model, interp::run(&program, target, &inputs));
     let mut wrong = vec![];
     for language in [Language::C, Language::Rust] {
         let source = pipeline::print(&program, target, language, &Header::default());
@@ -199,7 +287,8 @@ fn differences(model: &Model, target: &Target) -> Vec<String> {
             let check = Executable::build(&source, &program, target, &compiler, false);
             let check = check.unwrap_or_else(|e| panic!("{e}"));
             let found = check.run(std::slice::from_ref(&inputs)).expect("it runs");
-            let ports = found[0].iter().zip(&expected).zip(&program.outputs);
+            let found = numbers(model, found[0].clone());
+            let ports = found.iter().zip(&expected).zip(&program.outputs);
             let ports = ports.filter(|((found, expected), _)| found != expected);
             wrong.extend(ports.map(|(_, port)| format!("{}: {}", compiler.name, port.name)));
         }
@@ -211,16 +300,24 @@ fn differences(model: &Model, target: &Target) -> Vec<String> {
 fn emitted_programs_are_what_the_interpreter_runs() {
     let [uint16, int16] = [false, true].map(|signed| IntType { bits: 16, signed });
     for int in [IntType::U8, IntType::I8, uint16, int16] {
-        let model = everything(int);
-        check(&model, 5, 3).expect("the interpreter agrees with the integer evaluator");
-        for name in target::names() {
-            let target = Target::load(name).expect("a machine of the list");
-            if let Err(skipped) = harness::runs_here(&target) {
-                println!("skipped {}: {}", skipped.name, skipped.reason);
-                continue;
-            }
-            let none: [String; 0] = [];
-            assert_eq!(differences(&model, &target), none, "{name}");
+        agrees(&everything(int));
+    }
+}
+
+#[test]
+fn emitted_programs_of_reals_are_what_the_interpreter_runs() {
+    agrees(&reals());
+}
+
+fn agrees(model: &Model) {
+    check(model, 5, 3).expect("the interpreter agrees with the integer evaluator");
+    for name in target::names() {
+        let target = Target::load(name).expect("a machine of the list");
+        if let Err(skipped) = harness::runs_here(&target) {
+            println!("skipped {}: {}", skipped.name, skipped.reason);
+            continue;
         }
+        let none: [String; 0] = [];
+        assert_eq!(differences(model, &target), none, "{name}");
     }
 }

@@ -13,6 +13,7 @@ use qcc_compiler::harness::{self, Compiler, Executable};
 use qcc_compiler::ir::{Array, Data, Model};
 use qcc_compiler::kernel::Program;
 use qcc_compiler::passes::calibrate::Method;
+use qcc_compiler::passes::quantize::{LayerTexts, Texts};
 use qcc_compiler::pipeline::{self, Source};
 use qcc_compiler::target::{self, Language, Target};
 use qcc_compiler::{Result, eval, integer, lower};
@@ -127,17 +128,19 @@ fn unequal(found: &[Array], wanted: &[Array]) -> usize {
     assert_eq!(found.len(), wanted.len());
     let pairs = found.iter().zip(wanted).map(|(f, w)| {
         assert_eq!(f.shape, w.shape);
-        let (f, w) = (integers(f), integers(w));
+        let (f, w) = (bits(f), bits(w));
         f.iter().zip(&w).filter(|(f, w)| f != w).count()
     });
     pairs.sum()
 }
 
-fn integers(array: &Array) -> Vec<i64> {
+/// Integers, and reals by their bits; one NaN stands for all.
+fn bits(array: &Array) -> Vec<i64> {
+    let one = |x: &f32| if x.is_nan() { f32::NAN } else { *x };
     match &array.data {
         Data::I32(v) => v.iter().map(|x| i64::from(*x)).collect(),
         Data::I64(v) => v.clone(),
-        Data::F32(_) => panic!("an integer program gives integers"),
+        Data::F32(v) => v.iter().map(|x| i64::from(one(x).to_bits())).collect(),
     }
 }
 
@@ -223,6 +226,84 @@ fn emitted_programs_of_own_networks_equal_the_integer_evaluator() {
     }
 }
 
+/// What a network is asked for, and how far its answers may be from the float evaluator's, as a part of the
+/// largest: what another order of sums loses, and what a softmax makes of rounded weights.
+const IN_FLOATING_POINT: [(&str, &[&str], f32); 4] = [
+    ("f32", &[], 1e-5),
+    ("f16", &[], 0.02),
+    ("w8", &[], 0.1),
+    // Borders on both sides of some layers.
+    ("w8a8", &["down*=f32", "pool*=w8"], 0.1),
+];
+
+#[test]
+fn networks_in_floating_point_are_near_the_float_evaluator_and_emitted_exactly() {
+    for network in trained::own() {
+        for (precision, layers, tolerance) in IN_FLOATING_POINT {
+            let prepared = in_precision(&network, precision, layers).unwrap();
+            let what = format!("{} {precision} {layers:?}", network.name);
+            let real = integer::reals(&prepared.integer);
+            match layers {
+                [] => assert_eq!(real.len(), integer::layers(&prepared.integer), "{what}"),
+                _ => assert!(!real.is_empty(), "{what}"),
+            }
+            let error = prepared
+                .samples
+                .iter()
+                .map(|s| error(&prepared, s).unwrap());
+            let error = error.fold(0.0, f32::max);
+            assert!(error < tolerance, "{what}: {error}");
+            // Halves and integer weights are read by kernels that differ in nothing else.
+            if matches!(precision, "f32" | "w8a8") {
+                check_programs(&network, &prepared).unwrap();
+            }
+        }
+    }
+}
+
+/// A network as it is compiled for a precision; samples tell the ranges only where some layer needs them.
+fn in_precision(network: &Network, precision: &str, layers: &[&str]) -> Result<Prepared> {
+    let mut float = pipeline::load(&network.model, &network.options())?;
+    let texts = Texts {
+        precision: Some(precision.to_string()),
+        layers: layers
+            .iter()
+            .map(|text| LayerTexts::parse(text))
+            .collect::<Result<_>>()?,
+        ..Texts::default()
+    };
+    let options = texts.options(false)?;
+    match layers {
+        [] => pipeline::calibrate_without_samples(&mut float, &options)?,
+        _ => {
+            let calibration = samples(&network.calibration, &float, usize::MAX)?;
+            let calibration = calibration.into_iter().map(Ok);
+            pipeline::calibrate(&mut float, calibration, Method::MinMax, &options)?;
+        }
+    }
+    let integer = pipeline::quantize(float.clone(), &options)?;
+    let samples = samples(&network.test, &float, 8)?;
+    Ok(Prepared {
+        float,
+        integer,
+        samples,
+    })
+}
+
+/// The largest distance from the float evaluator's answer, as a part of the largest number.
+fn error(prepared: &Prepared, sample: &Sample) -> Result<f32> {
+    let wanted = eval::run(&prepared.float, &sample.inputs)?;
+    let found = by_integers(&prepared.integer, &sample.inputs)?;
+    let pairs = found.iter().zip(&wanted).map(|(found, wanted)| {
+        let largest = reals(wanted)
+            .iter()
+            .fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
+        let errors = reals(found).iter().zip(reals(wanted));
+        errors.fold(0.0, |worst: f32, (f, w)| worst.max((f - w).abs() / largest))
+    });
+    Ok(pairs.fold(0.0, f32::max))
+}
+
 #[test]
 fn known_networks_are_evaluated_as_elsewhere_and_emitted_exactly() {
     let found = match trained::found() {
@@ -295,7 +376,7 @@ fn networks_quantized_elsewhere_mean_what_their_operators_say_and_are_emitted_ex
 /// A network that came quantized as a whole.
 fn without_calibration(network: &Network) -> Result<Prepared> {
     let mut float = pipeline::load(&network.model, &network.options())?;
-    pipeline::calibrate_without_samples(&mut float)?;
+    pipeline::calibrate_without_samples(&mut float, &Default::default())?;
     let integer = pipeline::quantize(float.clone(), &Default::default())?;
     let samples = samples(&network.test, &float, usize::MAX)?;
     Ok(Prepared {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use qcc_compiler::Result;
 use qcc_compiler::backend::Header;
+use qcc_compiler::integer;
+use qcc_compiler::ir::Model;
 use qcc_compiler::kernel::{Program, identifier};
 use qcc_compiler::pipeline::{self, Source};
 use qcc_compiler::target::Language;
@@ -22,7 +24,11 @@ Examples:
   qcc compile net.onnx --calibrate photos/ --preset imagenet --resize 256 -o net.c
   qcc compile net.onnx --calibrate cifar.npz --scale 1/255 --mean 0.5 --std 0.5 -o - --lang rust
   qcc compile net.onnx --calibrate net.npz --precision w4a8 --rounding gptq --layer 'head*=w8a8' -o net.c
-  qcc compile net.onnx --input-range 0..1 -o net.c    (no samples: batch normalization tells the other ranges)")]
+  qcc compile net.onnx --input-range 0..1 -o net.c    (no samples: batch normalization tells the other ranges)
+  qcc compile net.onnx --precision w8 -o net.c        (8-bit weights, floating point else: needs no samples)
+  qcc compile net.onnx --calibrate photos/ --layer 'head*=f32' -o net.c    (one part stays in floating point)
+
+Layers in floating point give the same bits on every target, too. Which layers these are is printed.")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -52,8 +58,35 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let program = pipeline::lower(&prepared.integer, &target, &args.target.options(), &name)?;
     let source = pipeline::print(&program, &target, language, &args.header()?);
     args.write(&source, &name)?;
+    if let Some(text) = in_floating_point(&prepared.integer) {
+        eprintln!("{text}");
+    }
     eprintln!("{name} on {}: {}", args.target.target, summary(&program));
     Ok(0)
+}
+
+/// Layers that a line names before it counts the others.
+const NAMED: usize = 8;
+
+/// Which layers are computed in floating point, in one line, if any is.
+pub(crate) fn in_floating_point(model: &Model) -> Option<String> {
+    let real = integer::reals(model);
+    if real.is_empty() {
+        return None;
+    }
+    let all = integer::layers(model);
+    if real.len() == all {
+        return Some("all layers are computed in floating point".to_string());
+    }
+    let named = real[..real.len().min(NAMED)].join(", ");
+    let more = match real.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    let count = real.len();
+    Some(format!(
+        "{count} of {all} layers are computed in floating point: {named}{more}"
+    ))
 }
 
 /// Memory, constants and work, in one line.

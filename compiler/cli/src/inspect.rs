@@ -1,13 +1,13 @@
 //! `qcc inspect`: what a network consists of and what it will cost.
 
-use qcc_compiler::ir::{Data, Elem, Model, Node, TensorId};
+use qcc_compiler::ir::{Data, Elem, IntType, Model, Node, TensorId};
 use qcc_compiler::kernel::Program;
 use qcc_compiler::passes::{self, Stage, quantize};
 use qcc_compiler::target::{self, Target};
 use qcc_compiler::{Result, lower, onnx, pipeline};
 
 use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
-use crate::compile::Cost;
+use crate::compile::{Cost, in_floating_point};
 use crate::json::Json;
 use crate::output;
 use crate::prepare::{self, Fallback};
@@ -94,6 +94,8 @@ fn graph(args: &Args) -> Result<Model> {
 struct Summary {
     name: String,
     imported: quantize::Imported,
+    /// Which layers are computed in floating point, if any is.
+    floating_point: Option<String>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     layers: Vec<Layer>,
@@ -126,6 +128,7 @@ impl Summary {
         Summary {
             name: model.name.clone(),
             imported,
+            floating_point: in_floating_point(model),
             inputs: ports(&model.inputs),
             outputs: ports(&model.outputs),
             layers: model.nodes.iter().map(layer).collect(),
@@ -139,6 +142,9 @@ impl Summary {
         if *quantized > 0 {
             let all = quantized + real.len();
             text += &format!("{quantized} of {all} tensors came quantized\n");
+        }
+        if let Some(line) = &self.floating_point {
+            text += &format!("{line}\n");
         }
         text += "\n";
         let ports = self.inputs.iter().map(|p| ("input", p));
@@ -221,15 +227,16 @@ impl Summary {
 impl Port {
     fn of(model: &Model, id: TensorId) -> Port {
         let tensor = &model[id];
+        let int = |int: &IntType| format!("{}{}", if int.signed { 'i' } else { 'u' }, int.bits);
         let elem = match &tensor.ty.elem {
-            Elem::Quantized(params) => params.int,
-            Elem::Int(int) => *int,
-            Elem::Float | Elem::Bool => unreachable!("a quantized model's ports are integers"),
+            Elem::Quantized(params) => int(&params.int),
+            Elem::Int(plain) => int(plain),
+            Elem::Float => "f32".to_string(),
+            Elem::Bool => "bool".to_string(),
         };
-        let sign = if elem.signed { 'i' } else { 'u' };
         Port {
             name: tensor.name.clone(),
-            elem: format!("{sign}{}", elem.bits),
+            elem,
             shape: tensor.ty.shape.clone(),
         }
     }

@@ -3,6 +3,7 @@
 use indicatif::ProgressIterator;
 use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::Model;
+use qcc_compiler::passes::quantize::needs_ranges;
 use qcc_compiler::{Result, pipeline};
 
 use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
@@ -51,15 +52,17 @@ pub(crate) fn calibrate(
     state_ranges(model, &quantize.input_range)?;
     let options = data.options();
     if quantize.calibrate.is_empty() {
+        let options_of_layers = quantize.options()?;
+        let needs = needs_ranges(model, &options_of_layers)?;
         // What a range is stated for is the network that `compile` makes of it.
-        if fallback == Fallback::Noise && quantize.input_range.is_empty() {
-            return pipeline::calibrate_on_noise(model, &quantize.options()?);
+        if needs && fallback == Fallback::Noise && quantize.input_range.is_empty() {
+            return pipeline::calibrate_on_noise(model, &options_of_layers);
         }
         if let (Some(range), []) = (options.preprocess.range(), &quantize.input_range[..]) {
             let input = None;
             state_ranges(model, &[InputRange { input, range }])?;
         }
-        return pipeline::calibrate_without_samples(model);
+        return pipeline::calibrate_without_samples(model, &options_of_layers);
     }
     let samples = Samples::open(&quantize.calibrate, model, &options)?;
     let bar = output::progress(samples.len(), "calibrating");

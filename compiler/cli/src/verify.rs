@@ -1,5 +1,6 @@
 //! `qcc verify`: what real compilers make of the emitted files equals the integer evaluator, bit for bit.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use qcc_compiler::data::Samples;
@@ -136,9 +137,9 @@ fn difference(
 ) -> Option<String> {
     for (i, (case, found)) in cases.iter().zip(found).enumerate() {
         for (id, (expected, found)) in model.outputs.iter().zip(case.outputs.iter().zip(&found)) {
-            let (expected, found) = (integers(expected), integers(found));
+            let (expected, found) = (numbers(expected), numbers(found));
             let wrong: Vec<_> = (0..expected.len())
-                .filter(|k| expected[*k] != found[*k])
+                .filter(|k| !expected[*k].equals(found[*k]))
                 .collect();
             if let Some(first) = wrong.first() {
                 return Some(format!(
@@ -155,10 +156,39 @@ fn difference(
     None
 }
 
-fn integers(array: &Array) -> Vec<i64> {
+/// An element of an output.
+#[derive(Clone, Copy)]
+enum Number {
+    Integer(i64),
+    Real(f32),
+}
+
+impl Number {
+    /// Whether the bits are the same; which NaN an operation gives is left to the machine.
+    fn equals(self, other: Number) -> bool {
+        match (self, other) {
+            (Number::Integer(a), Number::Integer(b)) => a == b,
+            (Number::Real(a), Number::Real(b)) => {
+                a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Number::Integer(x) => write!(f, "{x}"),
+            Number::Real(x) => write!(f, "{x:e}"),
+        }
+    }
+}
+
+fn numbers(array: &Array) -> Vec<Number> {
     match &array.data {
-        Data::I32(v) => v.iter().map(|x| i64::from(*x)).collect(),
-        Data::I64(v) => v.clone(),
-        Data::F32(_) => unreachable!("an integer model's outputs are integers"),
+        Data::I32(v) => v.iter().map(|x| Number::Integer((*x).into())).collect(),
+        Data::I64(v) => v.iter().map(|x| Number::Integer(*x)).collect(),
+        Data::F32(v) => v.iter().map(|x| Number::Real(*x)).collect(),
     }
 }

@@ -8,6 +8,7 @@ use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::{Elem, Model};
 use qcc_compiler::kernel::{Port, identifier};
 use qcc_compiler::passes::calibrate::{Method, Ranges};
+use qcc_compiler::passes::quantize;
 use qcc_compiler::pipeline::{self, Source};
 use qcc_compiler::target::{self, Language, Target};
 use qcc_compiler::{lower, onnx};
@@ -63,7 +64,7 @@ fn integer_model(
     state_ranges(&mut model, &arguments.input_range).map_err(at_model)?;
     match arguments.calibrate.first() {
         _ if ranges.is_some() => annotate(arguments, &mut model, ranges)?,
-        None => without_samples(arguments, &mut model).map_err(at_model)?,
+        None => without_samples(arguments, &options, &mut model).map_err(at_model)?,
         Some(first) => Samples::open(samples, &model, &arguments.data)
             .and_then(|s| pipeline::calibrate(&mut model, s, Method::MinMax, &options))
             .map_err(|e| error(first.span(), &e))?,
@@ -88,7 +89,11 @@ fn annotate(arguments: &Arguments, model: &mut Model, ranges: Option<&Path>) -> 
 }
 
 /// Ranges from those of the inputs, stated or told by a preset for pixels, and from batch normalization.
-fn without_samples(arguments: &Arguments, model: &mut Model) -> qcc_compiler::Result<()> {
+fn without_samples(
+    arguments: &Arguments,
+    precision: &quantize::Options,
+    model: &mut Model,
+) -> qcc_compiler::Result<()> {
     if let (Some(range), []) = (
         arguments.data.preprocess.range(),
         &arguments.input_range[..],
@@ -96,7 +101,7 @@ fn without_samples(arguments: &Arguments, model: &mut Model) -> qcc_compiler::Re
         let input = None;
         state_ranges(model, &[InputRange { input, range }])?;
     }
-    pipeline::calibrate_without_samples(model)
+    pipeline::calibrate_without_samples(model, precision)
 }
 
 /// Every machine with the condition that it is the best one for the crate's build.

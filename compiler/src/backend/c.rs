@@ -4,7 +4,10 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::port::{Described, describe, place, unused};
 use super::row::Spelling;
-use super::{Header, flash_bytes, function_names, literal, macs, operations, runs_in_place, wrap};
+use super::{
+    Header, described, flash_bytes, function_names, has_reals, literal, macs, operations,
+    runs_in_place, wrap,
+};
 use crate::embedded::TEMPLATES;
 use crate::kernel::{Call, Constant, Kernel, Program, Scalar, Slot, Stmt, simplified};
 use crate::target::{Language, Target, identifiers};
@@ -41,8 +44,9 @@ pub fn print(program: &Program, target: &Target, header: &Header) -> Source {
         snippets => snippets.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
         kernels,
         trace => header.trace,
+        reals => has_reals(program),
         unused => unused(program).iter().map(|p| p.parameter.clone()).collect::<Vec<_>>(),
-        calls => program.calls.iter().enumerate().map(|(i, c)| call(i, c, &names, program, header)).collect::<Vec<_>>(),
+        calls => program.calls.iter().enumerate().map(|(i, c)| call(i, c, &names, program, target, header)).collect::<Vec<_>>(),
         ..frame.clone()
     };
     Source {
@@ -101,12 +105,21 @@ fn frame(program: &Program, target: &Target, header: &Header) -> Value {
 
 fn header_lines(program: &Program, target: &Target, header: &Header) -> Vec<String> {
     let mut lines = vec![format!(
-        "{}: integer kernels for {}, made by qcc {}.",
-        program.name, target.name, header.version
+        "{}: {} for {}, made by qcc {}.",
+        program.name,
+        described(program),
+        target.name,
+        header.version
     )];
     lines.push(format!("Model: {}", comment(&header.model)));
     if !header.options.is_empty() {
         lines.push(format!("Options: {}", comment(&header.options)));
+    }
+    if has_reals(program) {
+        lines.push(
+            "Reals are IEEE f32, one rounded operation after the other: compile without -ffast-math."
+                .to_string(),
+        );
     }
     lines
 }
@@ -125,6 +138,8 @@ fn port(p: &Described, offset: usize) -> Value {
         low => p.low,
         high => p.high,
         quantized => p.quantized,
+        real => p.real,
+        converts => !p.real,
         address => match offset {
             0 => "memory".to_string(),
             _ => format!("(memory + {offset})"),
@@ -156,7 +171,10 @@ fn signature(
 
 /// The call of `run` in `run_f32`.
 fn call_run<'a>(name: &str, ports: impl Iterator<Item = &'a Described>) -> String {
-    let args = ports.map(|p| format!("{}_integers", p.parameter));
+    let args = ports.map(|p| match p.real {
+        true => p.parameter.clone(),
+        false => format!("{}_integers", p.parameter),
+    });
     let args: Vec<String> = args.chain(["arena".to_string()]).collect();
     statement(&format!("{name}_run({});", args.join(", ")))
 }
@@ -304,7 +322,15 @@ fn block(out: &mut String, indent: usize, body: &[Stmt], spelling: &Spelling) {
 }
 
 /// The lines of one call in `run`.
-fn call(index: usize, call: &Call, names: &[String], program: &Program, header: &Header) -> String {
+fn call(
+    index: usize,
+    call: &Call,
+    names: &[String],
+    program: &Program,
+    target: &Target,
+    header: &Header,
+) -> String {
+    let spelling = spelling(target, None, &[]);
     let (inputs, outputs) = describe(program);
     let kernel = &program.kernels[call.kernel];
     let arg = |(slot, buffer): (&Slot, &crate::kernel::Buffer)| {
@@ -314,10 +340,11 @@ fn call(index: usize, call: &Call, names: &[String], program: &Program, header: 
             offset => format!("{base} + {offset}"),
         };
         let constant = if buffer.mutable { "" } else { "const " };
-        match (scalar == buffer.elem, offset) {
+        let ty = spelling.scalar(buffer.elem);
+        match (c_type(scalar) == ty, offset) {
             (true, _) => address,
-            (false, 0) => format!("({constant}{} *){address}", c_type(buffer.elem)),
-            (false, _) => format!("({constant}{} *)({address})", c_type(buffer.elem)),
+            (false, 0) => format!("({constant}{ty} *){address}"),
+            (false, _) => format!("({constant}{ty} *)({address})"),
         }
     };
     let args: Vec<String> = call.args.iter().zip(&kernel.buffers).map(arg).collect();

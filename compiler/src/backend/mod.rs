@@ -9,7 +9,7 @@ mod wrap;
 
 use std::collections::BTreeSet;
 
-use crate::kernel::{Expr, Kernel, Program, Stmt};
+use crate::kernel::{Expr, Kernel, Program, Scalar, Stmt};
 use crate::target::Target;
 
 /// What the first lines of an emitted file say, and what else the printer is asked for.
@@ -41,6 +41,20 @@ fn runs_in_place(program: &Program, kernel: &Kernel) -> bool {
     let calls = program.calls.iter();
     let mut calls = calls.filter(|c| std::ptr::eq(&program.kernels[c.kernel], kernel));
     calls.any(|c| (1..c.args.len()).any(|i| c.args[..i].contains(&c.args[i])))
+}
+
+/// Whether some kernel reads or writes reals.
+fn has_reals(program: &Program) -> bool {
+    let mut buffers = program.kernels.iter().flat_map(|k| &k.buffers);
+    buffers.any(|buffer| buffer.elem == Scalar::F32)
+}
+
+/// What the first line of a file calls the program.
+fn described(program: &Program) -> &'static str {
+    match has_reals(program) {
+        true => "kernels of integers and reals",
+        false => "integer kernels",
+    }
 }
 
 /// The operations that a program's kernels use, sorted.

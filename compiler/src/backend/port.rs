@@ -26,11 +26,16 @@ pub(super) struct Described {
     pub high: i64,
     /// Whether the integers stand for reals.
     pub quantized: bool,
+    /// Whether the elements are reals themselves.
+    pub real: bool,
 }
 
 impl Described {
-    /// Bytes of the port, up to a multiple of 8.
+    /// Bytes of the port's integers, up to a multiple of 8.
     pub(super) fn room(&self) -> usize {
+        if self.real {
+            return 0;
+        }
         (self.len * self.scalar.bytes()).next_multiple_of(8)
     }
 }
@@ -74,6 +79,7 @@ fn describe_one((parameter, port): (String, &Port)) -> Described {
         low,
         high,
         quantized,
+        real: port.ty.elem == Elem::Float,
     }
 }
 

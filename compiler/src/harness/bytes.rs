@@ -4,16 +4,17 @@ use crate::ir::Model;
 use crate::ir::{Array, Data, Elem, TensorId, Type};
 use crate::kernel::{Port, Program, Scalar};
 
-/// The bytes of one sample's inputs, as a program takes them: integers of the integer model.
+/// The bytes of one sample's inputs, as a program takes them: the integer model's integers and reals.
 pub fn to_ports(program: &Program, inputs: &[Array]) -> Vec<Vec<u8>> {
     let ports = program.inputs.iter().zip(inputs);
     ports
         .map(|(port, array)| {
-            let integers: Vec<i64> = match channels_last(&array.shape, &port.ty.shape) {
-                true => transposed(array),
-                false => integers(array),
-            };
-            encode(&integers, port.scalar)
+            let last = channels_last(&array.shape, &port.ty.shape);
+            let array = if last { &transposed(array) } else { array };
+            match &array.data {
+                Data::F32(reals) => reals.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                _ => encode(&integers(array), port.scalar),
+            }
         })
         .collect()
 }
@@ -28,6 +29,11 @@ pub fn from_ports(program: &Program, model: &Model, outputs: &[Vec<u8>]) -> Vec<
 
 fn array(port: &Port, id: TensorId, model: &Model, bytes: &[u8]) -> Array {
     let Type { shape, elem } = &model[id].ty;
+    if *elem == Elem::Float {
+        let (words, _) = bytes.as_chunks::<4>();
+        let reals = words.iter().map(|x| f32::from_le_bytes(*x));
+        return Array::f32(shape.clone(), reals.collect());
+    }
     let integers = decode(bytes, port.scalar);
     match elem {
         Elem::Quantized(_) => Array::i32(
@@ -42,7 +48,7 @@ fn integers(array: &Array) -> Vec<i64> {
     match &array.data {
         Data::I32(v) => v.iter().map(|x| i64::from(*x)).collect(),
         Data::I64(v) => v.clone(),
-        Data::F32(_) => unreachable!("an integer model's tensors are integers"),
+        Data::F32(_) => unreachable!("reals have bytes of their own"),
     }
 }
 
@@ -51,15 +57,15 @@ fn channels_last(model: &[usize], port: &[usize]) -> bool {
     matches!((model, port), ([n, c, h, w], [..]) if model != port && [*n, *h, *w, *c] == *port)
 }
 
-fn transposed(array: &Array) -> Vec<i64> {
-    let values = integers(array);
+fn transposed(array: &Array) -> Array {
     let (n, c) = (array.shape[0], array.shape[1]);
     let plane = array.shape[2] * array.shape[3];
     let image = |n: usize| (0..plane).flat_map(move |p| (0..c).map(move |c| (n, c, p)));
-    (0..n)
-        .flat_map(image)
-        .map(|(i, j, p)| values[(i * c + j) * plane + p])
-        .collect()
+    let order = (0..n).flat_map(image);
+    array.pick(
+        array.shape.clone(),
+        order.map(|(i, j, p)| (i * c + j) * plane + p),
+    )
 }
 
 fn encode(integers: &[i64], scalar: Scalar) -> Vec<u8> {
@@ -103,6 +109,7 @@ mod tests {
         assert!(channels_last(&[1, 2, 1, 3], &[1, 1, 3, 2]));
         assert!(!channels_last(&[1, 2, 1, 3], &[1, 2, 1, 3]));
         let image = Array::i32([1, 2, 1, 3], vec![1, 2, 3, 10, 20, 30]);
-        assert_eq!(transposed(&image), [1, 10, 2, 20, 3, 30]);
+        let expected = [1, 10, 2, 20, 3, 30];
+        assert_eq!(transposed(&image).quantized(), expected);
     }
 }

@@ -1,5 +1,6 @@
-//! Which models have an integer meaning: every node is listed here, or refused with a hint.
+//! Which models have a meaning: every node on integers is listed here, or refused with a hint.
 
+use super::real;
 use crate::ir::{Array, Data, Elem, Granularity, Model, Node, QuantParams, TensorId};
 use crate::ops::{Op, Reduction};
 use crate::{Error, Result, bail};
@@ -14,6 +15,9 @@ pub fn check(model: &Model) -> Result<()> {
 }
 
 fn check_node(model: &Model, node: &Node) -> Result<()> {
+    if real::is_real(model, node) {
+        return real::check(model, node);
+    }
     match &node.op {
         Op::BatchNorm(_) => {
             bail!("a batch normalisation has no integer form"; hint: "run the float passes first")

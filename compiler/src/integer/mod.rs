@@ -1,7 +1,8 @@
 //! The integer evaluator: what a quantized model means, bit for bit. Independent of the kernels.
 //!
 //! Every step on reals is a single IEEE f32 operation in the order written, without fused multiply-add.
-//! Sums of products are exact. `check` lists what has no integer meaning; it never falls back to float.
+//! Sums of products of integers are exact. Nodes whose tensors are reals are evaluated by `real`; nothing falls
+//! back to it: the types of a model's tensors say what is computed in floating point.
 
 mod arithmetic;
 mod check;
@@ -10,6 +11,7 @@ mod elementwise;
 mod matmul;
 mod movement;
 mod pool;
+mod real;
 mod reduce;
 mod resize;
 mod softmax;
@@ -23,10 +25,11 @@ use crate::{Result, bail};
 use arithmetic::Term;
 
 pub use check::check;
+pub(crate) use real::{is_real, real_taps};
 pub use resize::linear_taps;
 pub use softmax::{Shares, shares};
 
-/// Outputs of a quantized model for inputs of quantized integers.
+/// Outputs of a quantized model for inputs of quantized integers, or of reals where they stay such.
 pub fn run(model: &Model, inputs: &[Array]) -> Result<Vec<Array>> {
     run_with(model, inputs, &mut |_, _| ())
 }
@@ -65,6 +68,22 @@ pub fn run_with(
     }
     let output = |id: &TensorId| value(model, &values, *id).expect("outputs are defined");
     Ok(model.outputs.iter().map(|id| output(id).clone()).collect())
+}
+
+/// The nodes that are computed in floating point, as messages call them; borders to integers are not among them.
+pub fn reals(model: &Model) -> Vec<String> {
+    let nodes = model.nodes.iter();
+    let real = nodes.filter(|node| is_real(model, node) && !is_border(node));
+    real.map(Node::label).collect()
+}
+
+/// How many nodes there are but for borders between reals and integers.
+pub fn layers(model: &Model) -> usize {
+    model.nodes.iter().filter(|node| !is_border(node)).count()
+}
+
+fn is_border(node: &Node) -> bool {
+    matches!(node.op, Op::Quantize(_) | Op::Dequantize(_))
 }
 
 /// The integers of a model's inputs given as reals; integers pass through.
@@ -162,6 +181,9 @@ fn params(model: &Model, id: TensorId) -> &QuantParams {
 }
 
 fn eval(call: &Call) -> Array {
+    if is_real(call.model, call.node) {
+        return real::eval(call);
+    }
     match &call.node.op {
         Op::Conv(op) => conv::conv(op, call),
         Op::ConvTranspose(op) => conv::conv_transpose(op, call),
@@ -207,8 +229,15 @@ fn accept_inputs(model: &Model, inputs: &[Array], values: &mut [Option<Array>]) 
                 input.shape
             );
         }
-        if matches!(elem, Elem::Quantized(_)) != matches!(input.data, Data::I32(_)) {
-            bail!("input `{name}` takes quantized integers"; hint: "use quantize_inputs");
+        match (elem, &input.data) {
+            (Elem::Quantized(_), Data::I32(_))
+            | (Elem::Float, Data::F32(_))
+            | (Elem::Int(_) | Elem::Bool, Data::I64(_)) => {}
+            (Elem::Quantized(_), _) => {
+                bail!("input `{name}` takes quantized integers"; hint: "use quantize_inputs")
+            }
+            (Elem::Float, _) => bail!("input `{name}` takes reals"),
+            _ => bail!("input `{name}` takes integers"),
         }
         values[id.0 as usize] = Some(input.clone());
     }

@@ -47,6 +47,29 @@ pub(crate) fn copy_constant(
     }
 }
 
+/// Copies a constant of reals to a striding. Buffer: `y`.
+pub(crate) fn copy_from_constant(
+    name: &str,
+    constant: &str,
+    extents: &[usize],
+    from: &[usize],
+    to: &[usize],
+    target: &Target,
+) -> Kernel {
+    let (outer, inner) = Nest::new(extents, &[from, to]).split_inner();
+    let body = outer.wrap(|positions| {
+        let (from, to) = (positions[0].clone(), positions[1].clone());
+        copy_axis(Scalar::F32, constant, from, to, &inner, target)
+    });
+    Kernel {
+        name: name.to_string(),
+        comment: vec![],
+        buffers: vec![buffer("y", Scalar::F32, true)],
+        constants: vec![constant.to_string()],
+        body,
+    }
+}
+
 pub(crate) fn copy_axis(
     scalar: Scalar,
     source: &str,
@@ -55,22 +78,26 @@ pub(crate) fn copy_axis(
     axis: &Axis,
     target: &Target,
 ) -> Vec<Stmt> {
-    if scalar.bytes() == 1 && axis.strides == [1, 1] {
-        return copy_run(source, from, to, axis.extent, target);
+    if axis.strides == [1, 1] && matches!(scalar, Scalar::I8 | Scalar::U8 | Scalar::F32) {
+        return copy_run(scalar, source, from, to, axis.extent, target);
     }
     if scalar.bytes() == 2 && axis.strides == [1, 1] {
         return copy_halves(source, from, to, axis.extent, target);
     }
     axis.each(&[from, to], |each| {
-        vec![move_one(
-            scalar,
-            at(source, each[0].clone()),
-            at("y", each[1].clone()),
-        )]
+        let (from, to) = (at(source, each[0].clone()), at("y", each[1].clone()));
+        vec![move_one(scalar, from, to, target)]
     })
 }
 
-fn copy_run(source: &str, x: Expr, y: Expr, extent: usize, target: &Target) -> Vec<Stmt> {
+fn copy_run(
+    scalar: Scalar,
+    source: &str,
+    x: Expr,
+    y: Expr,
+    extent: usize,
+    target: &Target,
+) -> Vec<Stmt> {
     let pass = |piece: &Piece, names: [[&'static str; 2]; 2]| {
         let from = at(source, x.clone() + piece.at.clone());
         let to = at("y", y.clone() + piece.at.clone());
@@ -83,6 +110,13 @@ fn copy_run(source: &str, x: Expr, y: Expr, extent: usize, target: &Target) -> V
         ["store_bytes", "store_bytes_part"],
     ];
     let lanes = [["load_u8", "load_u8_part"], ["store_u8", "store_u8_part"]];
+    let reals = [
+        ["load_f32", "load_f32_part"],
+        ["store_f32", "store_f32_part"],
+    ];
+    if scalar == Scalar::F32 {
+        return sweep("j", extent, target.lanes, |p| pass(p, reals));
+    }
     sweep_bytes(extent, target, |p| pass(p, bytes), |p| pass(p, lanes))
 }
 
@@ -96,7 +130,16 @@ fn copy_halves(source: &str, x: Expr, y: Expr, extent: usize, target: &Target) -
     })
 }
 
-fn move_one(scalar: Scalar, from: Expr, to: Expr) -> Stmt {
+fn move_one(scalar: Scalar, from: Expr, to: Expr, target: &Target) -> Stmt {
+    if scalar == Scalar::F32 {
+        return Stmt::Do(match target.lanes {
+            1 => op("store_f32", [to, op("load_f32", [from])]),
+            _ => {
+                let one = op("load_f32_part", [from, int(1)]);
+                op("store_f32_part", [to, one, int(1)])
+            }
+        });
+    }
     let (read, write) = match scalar.bytes() {
         1 => ("read_u8", "write_byte"),
         2 => ("read_u16", "write_half"),
@@ -114,7 +157,8 @@ pub(crate) struct Frame {
     pub(crate) pads: Pads,
 }
 
-/// Writes the low bits of an integer to the halo of an image and to nothing else. Buffer: `y`, from the halo's first pixel on.
+/// Writes the low bits of an integer, or the bits of a real, to the halo of an image and to nothing else.
+/// Buffer: `y`, from the halo's first pixel on.
 pub(crate) fn fill_halo(
     name: &str,
     scalar: Scalar,
@@ -180,15 +224,28 @@ pub(crate) fn fill_run(
             vec![elements(Scalar::U16).put(to, vector, piece.part)]
         });
     }
-    sweep(counter, count, target.bytes, |piece| {
+    let width = match scalar {
+        Scalar::F32 => target.lanes,
+        _ => target.bytes,
+    };
+    sweep(counter, count, width, |piece| {
         let to = at("y", start.clone() + piece.at.clone());
-        let bytes = op("splat_byte", [int(i64::from(value & 0xff))]);
-        vec![Stmt::Do(piece.op(
-            "store_bytes",
-            "store_bytes_part",
-            [to, bytes],
-        ))]
+        vec![Stmt::Do(match scalar {
+            Scalar::F32 => piece.op("store_f32", "store_f32_part", [to, real(value as u32)]),
+            _ => {
+                let bytes = op("splat_byte", [int(i64::from(value & 0xff))]);
+                piece.op("store_bytes", "store_bytes_part", [to, bytes])
+            }
+        })]
     })
+}
+
+/// The real of these bits in each lane. Infinities have no literal.
+pub(crate) fn real(bits: u32) -> Expr {
+    match f32::from_bits(bits).is_finite() {
+        true => op("splat_f32", [int(bits.into())]),
+        false => op("as_f32", [op("splat_i32", [int((bits as i32).into())])]),
+    }
 }
 
 pub(crate) fn buffer(name: &str, elem: Scalar, mutable: bool) -> Buffer {

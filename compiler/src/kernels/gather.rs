@@ -2,7 +2,7 @@
 //! mirrored pads. And fills.
 
 use crate::kernel::{Kernel, Scalar, Stmt, at, int, op, var};
-use crate::kernels::copy::{buffer, copy_axis, fill_run};
+use crate::kernels::copy::{buffer, copy_axis, fill_run, real};
 use crate::kernels::elements::elements;
 use crate::kernels::elementwise::define;
 use crate::kernels::nest::Nest;
@@ -67,7 +67,7 @@ pub(crate) fn gather(name: &str, scalar: Scalar, axes: &[GatherAxis], target: &T
     }
 }
 
-/// Writes one integer to every element of a tensor. Buffer: `y`.
+/// Writes one integer, or the bits of one real, to every element of a tensor. Buffer: `y`.
 pub(crate) fn fill(
     name: &str,
     scalar: Scalar,
@@ -79,19 +79,19 @@ pub(crate) fn fill(
     let (outer, inner) = Nest::new(extents, &[strides]).split_inner();
     let body = outer.wrap(|positions| {
         if inner.strides == [1] {
-            return fill_run(
-                scalar,
-                "j",
-                positions[0].clone(),
-                inner.extent,
-                value,
-                target,
-            );
+            let start = positions[0].clone();
+            return fill_run(scalar, "j", start, inner.extent, value, target);
         }
         inner.each(positions, |each| {
-            let bits = int(i64::from(value) & ((1 << (8 * scalar.bytes())) - 1));
-            let write = elements(scalar).write;
-            vec![Stmt::Do(op(write, [at("y", each[0].clone()), bits]))]
+            let to = at("y", each[0].clone());
+            vec![Stmt::Do(match (scalar, target.lanes) {
+                (Scalar::F32, 1) => op("store_f32", [to, real(value as u32)]),
+                (Scalar::F32, _) => op("store_f32_part", [to, real(value as u32), int(1)]),
+                _ => {
+                    let bits = int(i64::from(value) & ((1 << (8 * scalar.bytes())) - 1));
+                    op(elements(scalar).write, [to, bits])
+                }
+            })]
         })
     });
     Kernel {

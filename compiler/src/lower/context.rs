@@ -105,14 +105,26 @@ impl<'a> Lowering<'a> {
         (place, view)
     }
 
+    /// A real as a tensor's memory holds it: its integer, or its bits.
+    pub fn stored(&self, id: TensorId, real: f32) -> i32 {
+        match &self.model[id].ty.elem {
+            Elem::Quantized(params) => params.quantize(real),
+            _ => real.to_bits() as i32,
+        }
+    }
+
+    /// What a tensor's memory holds, for comments.
+    pub(crate) fn described(&self, id: TensorId, stored: i32) -> String {
+        described(self.scalar(id), stored)
+    }
+
     /// An image with `pads` around it that hold its zero point: the view starts at the padded corner and
     /// counts the halo in its extents. Copied only if its memory has no such halo.
     pub fn padded_view(&mut self, id: TensorId, pads: Pads) -> (Place, View) {
-        let (_, zero_point) = self.quant(id);
-        self.padded_view_with(id, pads, zero_point)
+        self.padded_view_with(id, pads, self.stored(id, 0.0))
     }
 
-    /// [`Lowering::padded_view`] with another integer in the halo.
+    /// [`Lowering::padded_view`] with something else in the halo.
     pub fn padded_view_with(&mut self, id: TensorId, pads: Pads, fill: i32) -> (Place, View) {
         let Home {
             place,
@@ -265,14 +277,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// Makes a region's halo hold `value`.
-    fn fill_halo(&mut self, region: usize, elem: Scalar, value: i32) {
+    fn fill_halo(&mut self, region: usize, scalar: Scalar, value: i32) {
         if self.halos.insert(region, value) == Some(value) {
             return;
         }
         let frame = self.plan.regions[region].frame;
         let frame = frame.expect("regions with a halo have a frame");
         let name = self.name("halo");
-        let mut kernel = copy::fill_halo(&name, unsigned(elem), &frame, value, self.target);
+        let mut kernel = copy::fill_halo(&name, unsigned(scalar), &frame, value, self.target);
         let Pads {
             top,
             left,
@@ -280,10 +292,18 @@ impl<'a> Lowering<'a> {
             right,
         } = frame.pads;
         kernel.comment = vec![format!(
-            "Halo of {:?}: {top} above, {left} before, {bottom} below, {right} after, filled with {value}.",
-            frame.extent
+            "Halo of {:?}: {top} above, {left} before, {bottom} below, {right} after, filled with {}.",
+            frame.extent,
+            described(scalar, value)
         )];
         self.call(kernel, &[Place { region, offset: 0 }], 0);
+    }
+}
+
+fn described(scalar: Scalar, stored: i32) -> String {
+    match scalar {
+        Scalar::F32 => f32::from_bits(stored as u32).to_string(),
+        _ => stored.to_string(),
     }
 }
 

@@ -55,6 +55,8 @@ fn role(op: &Op) -> Role {
         | Op::Slice(_)
         | Op::Gather(_)
         | Op::Softmax(_)
+        | Op::Quantize(_)
+        | Op::Dequantize(_)
         | Op::Reduce(_) => Role::Connects,
         _ => Role::Separates,
     }

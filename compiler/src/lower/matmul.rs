@@ -27,25 +27,25 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &MatMul) -> Result<()> {
 }
 
 /// The matrices of the leading axes: for each of the result, where its operands' matrices lie.
-struct Batches {
+pub(super) struct Batches {
     /// Extents of the leading axes of the result.
     shape: Vec<usize>,
 }
 
 impl Batches {
-    fn new(cx: &Lowering, node: &Node) -> Batches {
+    pub(super) fn new(cx: &Lowering, node: &Node) -> Batches {
         let shape = cx.shape(node.output);
         Batches {
             shape: shape[..shape.len() - 2].to_vec(),
         }
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
     /// Offset of matrix `batch` in an operand of this shape, whose leading axes of extent 1 repeat.
-    fn offset(&self, batch: usize, shape: &[usize], strides: &[usize]) -> usize {
+    pub(super) fn offset(&self, batch: usize, shape: &[usize], strides: &[usize]) -> usize {
         let leading = shape.len() - 2;
         let mut rest = batch;
         let mut offset = 0;
@@ -115,7 +115,7 @@ fn by_constant(cx: &mut Lowering, node: &Node, op: &MatMul, batches: &Batches) -
 }
 
 /// Rows of a matrix as pixels, columns as channels.
-fn matrix([rows, columns]: [usize; 2], strides: &[usize]) -> View {
+pub(super) fn matrix([rows, columns]: [usize; 2], strides: &[usize]) -> View {
     let row = strides[strides.len() - 2];
     View {
         extent: [1, 1, rows, columns],
@@ -124,13 +124,13 @@ fn matrix([rows, columns]: [usize; 2], strides: &[usize]) -> View {
 }
 
 /// Whether all rows of all matrices lie at one distance.
-fn dense_rows(shape: &[usize], strides: &[usize]) -> bool {
+pub(super) fn dense_rows(shape: &[usize], strides: &[usize]) -> bool {
     let axes = shape.len() - 1;
     (1..axes).all(|axis| shape[axis - 1] == 1 || strides[axis - 1] == strides[axis] * shape[axis])
 }
 
 /// An operand whose rows are contiguous; copied only if they are not.
-fn rows(cx: &mut Lowering, id: TensorId) -> (Place, Vec<usize>) {
+pub(super) fn rows(cx: &mut Lowering, id: TensorId) -> (Place, Vec<usize>) {
     let (place, strides) = cx.strided(id);
     let shape = cx.shape(id);
     if strides.last() == Some(&1) || shape.last() == Some(&1) {

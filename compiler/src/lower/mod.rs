@@ -23,6 +23,7 @@ mod plan;
 mod pool;
 mod ports;
 mod product;
+mod real;
 mod reduce;
 mod share;
 mod sources;
@@ -63,8 +64,11 @@ pub fn lower(model: &Model, target: &Target, options: &Options) -> Result<Progra
     Ok(cx.finish(options))
 }
 
-/// The only list of operators in lowering.
+/// The only list of operators in lowering, beside that of nodes in floating point.
 fn lower_node(cx: &mut Lowering, node: &Node) -> Result<()> {
+    if integer::is_real(cx.model, node) {
+        return real::lower(cx, node);
+    }
     match &node.op {
         Op::Conv(op) => conv::lower(cx, node, op),
         Op::ConvTranspose(op) => transposed::lower(cx, node, op),

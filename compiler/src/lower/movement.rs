@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::ir::{Node, TensorId};
 use crate::kernel::Scalar;
+use crate::kernels::copy;
 use crate::kernels::elementwise::{Elementwise, Source};
 use crate::kernels::gather::{self, GatherAxis};
 use crate::lower::elementwise::integers;
@@ -177,8 +178,9 @@ fn index_start(shape: &[usize], flat: usize, strides: &[usize]) -> usize {
 
 /// The type of as many bits without sign.
 pub(super) fn unsigned(scalar: Scalar) -> Scalar {
-    match scalar.bytes() {
-        1 => Scalar::U8,
+    match (scalar, scalar.bytes()) {
+        (Scalar::F32, _) => scalar,
+        (_, 1) => Scalar::U8,
         _ => Scalar::U16,
     }
 }
@@ -187,18 +189,15 @@ pub(super) fn unsigned(scalar: Scalar) -> Scalar {
 pub(super) fn pad(cx: &mut Lowering, node: &Node, op: &Pad) -> Result<()> {
     let (x, y) = ends(node);
     if let PadMode::Constant(value) = op.mode {
-        let value = cx.params(y).quantize(value);
+        let stored = cx.stored(y, value);
         let (to, own) = cx.strided(y);
-        let name = cx.name("fill");
-        let mut kernel = gather::fill(
-            &name,
-            unsigned(cx.scalar(y)),
+        let (name, scalar) = (cx.name("fill"), unsigned(cx.scalar(y)));
+        let mut kernel = gather::fill(&name, scalar, cx.shape(y), &own, stored, cx.target);
+        kernel.comment = vec![format!(
+            "{:?}, filled with {}.",
             cx.shape(y),
-            &own,
-            value,
-            cx.target,
-        );
-        kernel.comment = vec![format!("{:?}, filled with {value}.", cx.shape(y))];
+            cx.described(y, stored)
+        )];
         cx.call(kernel, &[to], 0);
         let inside: usize = op.before.iter().zip(&own).map(|(n, s)| n * s).sum();
         let (from, strides) = cx.strided(x);
@@ -252,6 +251,9 @@ pub(super) fn concat(cx: &mut Lowering, node: &Node, op: &Concat) -> Result<()> 
 /// Writes one operand of a concatenation into its part of the result.
 fn join(cx: &mut Lowering, id: TensorId, whole: TensorId, part: Place, strides: &[usize]) {
     let shape = cx.shape(id);
+    if cx.scalar(whole) == Scalar::F32 {
+        return join_reals(cx, id, part, strides);
+    }
     let (from, to) = (cx.params(id), cx.params(whole));
     let requantized = from != to;
     let image = |q: i32| match requantized {
@@ -269,6 +271,23 @@ fn join(cx: &mut Lowering, id: TensorId, whole: TensorId, part: Place, strides: 
     }
     let (place, own) = cx.strided(id);
     cx.copy(cx.scalar(id), shape, (place, &own), (part, strides));
+}
+
+/// Writes an operand of reals into its part.
+fn join_reals(cx: &mut Lowering, id: TensorId, part: Place, strides: &[usize]) {
+    let shape = cx.shape(id);
+    if cx.model[id].value.is_none() {
+        let (place, own) = cx.strided(id);
+        if place != part {
+            cx.copy(Scalar::F32, shape, (place, &own), (part, strides));
+        }
+        return;
+    }
+    let own = layout::dense(shape, false, Pads::default()).strides;
+    let value = cx.constant("value", Scalar::F32, cx.bytes(id));
+    let name = cx.name("join");
+    let kernel = copy::copy_from_constant(&name, &value, shape, &own, strides, cx.target);
+    cx.call(kernel, &[part], 0);
 }
 
 /// Writes a constant operand, or one with other parameters than the result's, into its part.

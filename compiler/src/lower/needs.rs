@@ -1,6 +1,6 @@
 //! What nodes ask of the memory that they read.
 
-use crate::ir::{Model, Node, TensorId};
+use crate::ir::{Elem, Model, Node, TensorId};
 use crate::lower::{conv, matmul, pool, transposed};
 use crate::ops::{Op, Pads};
 use crate::target::Target;
@@ -41,7 +41,10 @@ pub(crate) fn of_tensors(model: &Model, target: &Target) -> Vec<Needs> {
         for (operand, id) in node.inputs.iter().enumerate() {
             if let Some(id) = id {
                 let all = &mut needs[id.0 as usize];
-                *all = all.and(of_operand(model, target, node, operand, *id));
+                let mut own = of_operand(model, target, node, operand, *id);
+                // Kernels on reals read no element that does not exist.
+                own.slack &= model[*id].ty.elem != Elem::Float;
+                *all = all.and(own);
             }
         }
     }

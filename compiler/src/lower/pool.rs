@@ -20,7 +20,7 @@ pub(super) fn needs(model: &Model, node: &Node, op: &Pool) -> Needs {
 }
 
 /// The halo that the windows reach, which may be more or less than the operator's padding.
-fn pads(op: &Pool, x: &[usize]) -> Pads {
+pub(super) fn pads(op: &Pool, x: &[usize]) -> Pads {
     let after = |axis: usize, before: usize| {
         let reach = (op.output[axis] - 1) * op.strides[axis]
             + (op.kernel[axis] - 1) * op.dilations[axis]

@@ -90,11 +90,10 @@ pub(super) fn residual(cx: &mut Lowering, node: &Node, id: TensorId) -> (Place, 
 
 /// An image with a halo, channels last and without gaps between them; copied only if it does not lie so.
 pub(super) fn image(cx: &mut Lowering, id: TensorId, pads: Pads) -> (Place, View) {
-    let (_, zero_point) = cx.quant(id);
-    image_with(cx, id, pads, zero_point)
+    image_with(cx, id, pads, cx.stored(id, 0.0))
 }
 
-/// [`image()`] with another integer than the zero point in the halo.
+/// [`image()`] with something else than zero in the halo.
 pub(super) fn image_with(cx: &mut Lowering, id: TensorId, pads: Pads, fill: i32) -> (Place, View) {
     let (_, strides) = cx.strided(id);
     if cx.channels_last(id) && (strides[1] == 1 || cx.shape(id)[1] == 1) {

@@ -14,17 +14,17 @@ use crate::{Result, bail};
 
 /// Every `stride`-th result along an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Phase {
+pub(super) struct Phase {
     /// The first result.
-    first: usize,
+    pub(super) first: usize,
     /// How many results.
     count: usize,
     /// Taps that reach them, in the order of the input.
-    taps: Vec<usize>,
+    pub(super) taps: Vec<usize>,
     /// Input pixel of the first tap for the first result; may lie before the image.
-    start: isize,
+    pub(super) start: isize,
     /// Input pixels from a tap to the next.
-    step: usize,
+    pub(super) step: usize,
 }
 
 impl Phase {
@@ -56,7 +56,7 @@ fn phases(stride: usize, dilation: usize, kernel: usize, pad: usize, extent: usi
     (0..stride.min(extent)).map(phase).collect()
 }
 
-fn axes(model: &Model, node: &Node, op: &ConvTranspose) -> [Vec<Phase>; 2] {
+pub(super) fn axes(model: &Model, node: &Node, op: &ConvTranspose) -> [Vec<Phase>; 2] {
     let kernel = four(
         &model
             .operand_type(node, 1)
@@ -78,7 +78,7 @@ fn axes(model: &Model, node: &Node, op: &ConvTranspose) -> [Vec<Phase>; 2] {
 }
 
 /// The halo that the windows of all phases reach.
-fn pads(model: &Model, node: &Node, axes: &[Vec<Phase>; 2]) -> Pads {
+pub(super) fn pads(model: &Model, node: &Node, axes: &[Vec<Phase>; 2]) -> Pads {
     let [_, _, h, w] = four(
         &model
             .operand_type(node, 0)
@@ -173,12 +173,12 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &ConvTranspose) -> Resul
 }
 
 /// Elements before a pixel.
-fn offset(view: &View, [y, x]: [usize; 2]) -> usize {
+pub(super) fn offset(view: &View, [y, x]: [usize; 2]) -> usize {
     y * view.strides[1] + x * view.strides[2]
 }
 
 /// The pixels of a result that belong to a phase.
-fn every(output: View, phase: [&Phase; 2], strides: [usize; 2]) -> View {
+pub(super) fn every(output: View, phase: [&Phase; 2], strides: [usize; 2]) -> View {
     let [n, _, _, c] = output.extent;
     let [image, row, pixel, channel] = output.strides;
     View {

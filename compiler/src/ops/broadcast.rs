@@ -34,7 +34,7 @@ pub(crate) fn repeated_strides(own: &[usize], shape: &[usize]) -> Vec<usize> {
 }
 
 /// `f(a, b)` over the shape that both broadcast to.
-pub(super) fn zip<T: Copy>(
+pub(crate) fn zip<T: Copy>(
     shape: &[usize],
     (a_shape, a): (&[usize], &[T]),
     (b_shape, b): (&[usize], &[T]),

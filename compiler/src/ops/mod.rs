@@ -6,7 +6,7 @@
 //! What an operator means on integers is in `crate::integer`, how it becomes a kernel in `crate::lower`:
 //! these two and the family's file are all that an operator touches, besides its line in `ops!`.
 
-mod broadcast;
+pub(crate) mod broadcast;
 pub(crate) mod check;
 mod concat;
 mod constant;

@@ -6,6 +6,7 @@
 mod activation;
 mod affine;
 pub mod analyse;
+mod borders;
 pub mod calibrate;
 mod canonical;
 mod equalise;

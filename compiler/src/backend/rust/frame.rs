@@ -6,7 +6,7 @@ use quote::{format_ident, quote};
 use crate::backend::port::{Described, describe, place, unused};
 use crate::backend::{Header, flash_bytes, macs};
 use crate::kernel::{Buffer, Call, Program, Scalar, Slot};
-use crate::target::Target;
+use crate::target::{Language, Target};
 
 /// Descriptors, sizes and the arena.
 pub(super) fn sizes(program: &Program, target: &Target) -> TokenStream {
@@ -17,7 +17,7 @@ pub(super) fn sizes(program: &Program, target: &Target) -> TokenStream {
     let macs = Literal::u64_unsuffixed(macs(program));
     let align = Literal::usize_unsuffixed(target.align.max(program.align));
     quote! {
-        /// An input or output: a dense row-major tensor of integers.
+        /// An input or output: a dense row-major tensor.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub struct Port {
             /// The tensor's name in the model.
@@ -55,12 +55,13 @@ pub(super) fn sizes(program: &Program, target: &Target) -> TokenStream {
 
 fn descriptor(port: &Described) -> TokenStream {
     let name = format_ident!("{}", port.parameter.to_uppercase());
-    let doc = match port.quantized {
-        true => format!(
+    let doc = match (port.quantized, port.real) {
+        (true, _) => format!(
             " Integers {}..={} that stand for reals.",
             port.low, port.high
         ),
-        false => " Plain integers.".to_string(),
+        (_, true) => " Reals.".to_string(),
+        _ => " Plain integers.".to_string(),
     };
     let Described {
         name: tensor,
@@ -120,7 +121,7 @@ pub(super) fn run(
     header: &Header,
 ) -> TokenStream {
     let parameters = parameters(program, |p| number(p.scalar), "Arena");
-    let calls = calls(program, names, header);
+    let calls = calls(program, names, target, header);
     let features = &target.rust.features;
     if features.is_empty() {
         return quote! {
@@ -172,7 +173,7 @@ pub(super) fn exists(features: &[String]) -> Option<TokenStream> {
     }
 }
 
-fn calls(program: &Program, names: &[String], header: &Header) -> TokenStream {
+fn calls(program: &Program, names: &[String], target: &Target, header: &Header) -> TokenStream {
     let (inputs, outputs) = describe(program);
     let unused: Vec<String> = unused(program).into_iter().map(|p| p.parameter).collect();
     let pointer = |p: &Described, pointer: TokenStream| {
@@ -190,7 +191,7 @@ fn calls(program: &Program, names: &[String], header: &Header) -> TokenStream {
         false => quote!(let _ = arena;),
     };
     let calls = program.calls.iter().enumerate().map(|(i, c)| {
-        let call = call(c, &names[c.kernel], program, &inputs, &outputs);
+        let call = call(c, &names[c.kernel], program, target, (&inputs, &outputs));
         let trace = header.trace.then(|| {
             let i = Literal::usize_unsuffixed(i);
             quote!(super::trace(#i);)
@@ -212,9 +213,11 @@ fn call(
     call: &Call,
     name: &str,
     program: &Program,
-    inputs: &[Described],
-    outputs: &[Described],
+    target: &Target,
+    (inputs, outputs): (&[Described], &[Described]),
 ) -> TokenStream {
+    // A machine without floating point reads the bits of reals.
+    let bits = target.ty("f32", Language::Rust) != Some("f32");
     let kernel = &program.kernels[call.kernel];
     let name = format_ident!("{name}");
     let arg = |(slot, buffer): (&Slot, &Buffer)| {
@@ -222,7 +225,9 @@ fn call(
         let base = format_ident!("{base}");
         let number = Literal::usize_unsuffixed(offset);
         let add = (offset > 0).then(|| quote!(.add(#number)));
-        let cast = (scalar != buffer.elem).then(|| quote!(.cast()));
+        let port = !matches!(slot, Slot::Arena(_));
+        let differs = scalar != buffer.elem || (port && bits && scalar == Scalar::F32);
+        let cast = differs.then(|| quote!(.cast()));
         quote!(#base #add #cast)
     };
     let args = call.args.iter().zip(&kernel.buffers).map(arg);

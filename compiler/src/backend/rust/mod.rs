@@ -8,7 +8,7 @@ mod reals;
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::{Header, function_names, literal, one_line, operations, unique};
+use super::{Header, described, function_names, literal, one_line, operations, unique};
 use crate::kernel::{Program, Scalar};
 use crate::target::{Language, Target, identifiers};
 
@@ -41,8 +41,11 @@ pub fn print(program: &Program, target: &Target, header: &Header) -> String {
 /// The comment that a file begins with; not documentation, so that the file can be included anywhere.
 fn opening(program: &Program, target: &Target, header: &Header) -> String {
     let mut lines = vec![format!(
-        "{}: integer kernels for {}, made by qcc {}.",
-        program.name, target.name, header.version
+        "{}: {} for {}, made by qcc {}.",
+        program.name,
+        described(program),
+        target.name,
+        header.version
     )];
     lines.push(format!("Model: {}", header.model));
     if !header.options.is_empty() {

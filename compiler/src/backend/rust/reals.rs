@@ -11,7 +11,8 @@ use crate::target::Target;
 /// `run_f32`, with memory for the integers of the ports beside the arena.
 pub(super) fn run_f32(program: &Program, target: &Target) -> TokenStream {
     let (inputs, outputs) = describe(program);
-    let ports = || inputs.iter().chain(&outputs);
+    let all = || inputs.iter().chain(&outputs);
+    let ports = || all().filter(|p| !p.real);
     let parameters = parameters(program, |_| quote!(f32), "ArenaF32");
     let names: Vec<_> = ports().map(|p| format_ident!("{}", p.parameter)).collect();
     let types: Vec<_> = ports()
@@ -26,14 +27,14 @@ pub(super) fn run_f32(program: &Program, target: &Target) -> TokenStream {
     });
     let features = &target.rust.features;
     let exists = exists(features);
-    let quantized = inputs.iter().map(quantized);
-    let dequantized = outputs.iter().map(dequantized);
-    let passed = ports().enumerate().map(|(i, p)| {
+    let quantized = inputs.iter().filter(|p| !p.real).map(quantized);
+    let dequantized = outputs.iter().filter(|p| !p.real).map(dequantized);
+    let passed = all().enumerate().map(|(i, p)| {
         let name = format_ident!("{}", p.parameter);
-        if i < inputs.len() {
-            quote!(&arena.#name)
-        } else {
-            quote!(&mut arena.#name)
+        match (p.real, i < inputs.len()) {
+            (true, _) => quote!(#name),
+            (false, true) => quote!(&arena.#name),
+            (false, false) => quote!(&mut arena.#name),
         }
     });
     let quantize = inputs

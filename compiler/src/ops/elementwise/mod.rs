@@ -7,6 +7,7 @@
 mod binary;
 mod export;
 mod import;
+mod steps;
 mod unary;
 
 use crate::Result;

@@ -5,12 +5,18 @@ use super::steps;
 use super::{Activations, Options, Params};
 use crate::ir::{Elem, IntType, Model, Node, QuantParams, Range, TensorId};
 use crate::ops::{Function, Op, PadMode, Unary};
+use crate::passes::borders::Reals;
 use crate::passes::intervals;
 use crate::{Error, Result};
 
 /// Parameters for every activation of reals. Fails where a range is missing, naming the tensors.
-pub(super) fn params(model: &Model, options: &Options) -> Result<Params> {
-    let activations = activations(model);
+pub(super) fn params(model: &Model, options: &Options, reals: &Reals) -> Result<Params> {
+    let activations = activations(model, reals);
+    // A border asks for nothing: what it reads or writes has the form that the nodes beside it give.
+    let integer = |node: &&Node| {
+        let border = matches!(node.op, Op::Quantize(_) | Op::Dequantize(_));
+        !border && !reals.contains(&node.output)
+    };
     let missing = activations.iter().filter(|id| range(model, **id).is_none());
     let missing = missing.map(|id| {
         Error::new(format!(
@@ -27,7 +33,7 @@ pub(super) fn params(model: &Model, options: &Options) -> Result<Params> {
             groups.widen(*id, range);
         }
     }
-    for node in &model.nodes {
+    for node in model.nodes.iter().filter(integer) {
         groups.constrain(model, node);
         for id in node.operands() {
             groups.at_least_bits(id, bits(options, node));
@@ -37,14 +43,15 @@ pub(super) fn params(model: &Model, options: &Options) -> Result<Params> {
     for node in model
         .nodes
         .iter()
+        .filter(integer)
         .filter(|node| model.outputs.contains(&node.output))
     {
         groups.at_least_bits(node.output, bits(options, node).max(8));
     }
-    for node in &model.nodes {
+    for node in model.nodes.iter().filter(integer) {
         groups.unify_concat(model, node);
     }
-    for node in &model.nodes {
+    for node in model.nodes.iter().filter(integer) {
         if let Some(share) = least_width(model, node) {
             groups.at_least(
                 node.output,
@@ -76,15 +83,16 @@ fn bits(options: &Options, node: &Node) -> u8 {
     }
 }
 
-/// Inputs and results that are reals.
-fn activations(model: &Model) -> Vec<TensorId> {
+/// Inputs and results that are reals as yet.
+fn activations(model: &Model, reals: &Reals) -> Vec<TensorId> {
     let results = model.nodes.iter().map(|node| node.output);
     let all = model.inputs.iter().copied().chain(results);
-    all.filter(|id| model[*id].ty.elem == Elem::Float).collect()
+    let float = |id: &TensorId| model[*id].ty.elem == Elem::Float && !reals.contains(id);
+    all.filter(float).collect()
 }
 
 /// The range to represent: what is known of the function, else what was annotated.
-fn range(model: &Model, id: TensorId) -> Option<Range> {
+pub(super) fn range(model: &Model, id: TensorId) -> Option<Range> {
     let producer = model.producer(id).map(|position| &model.nodes[position]);
     producer.and_then(known_range).or(model[id].range)
 }

@@ -3,6 +3,7 @@
 
 mod activations;
 mod correction;
+mod floats;
 mod groups;
 mod learn;
 mod options;
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 use crate::ir::{Array, Elem, Model, Node, QuantParams, Range, TensorId, Type};
 use crate::ops::Op;
 use crate::passes::affine::Sum;
-use crate::passes::{equalise, typing};
+use crate::passes::{borders, equalise, typing};
 use crate::{Error, Result, bail, integer};
 
 /// How much of a model came quantized.
@@ -54,33 +55,36 @@ impl Imported {
         Ok(imported)
     }
 
-    /// Whether no range is needed.
+    /// Whether all of the model came quantized.
     pub fn is_whole(&self) -> bool {
         self.quantized > 0 && self.real.is_empty()
     }
+}
 
-    /// Names what lacks a range, in a model of which a part came quantized.
-    pub fn refuse(&self) -> Result<()> {
-        let problem = |label: &String| {
-            Error::new("nothing quantizes the result")
-                .hint("pass samples with --calibrate, or quantize it where the others were")
-                .at(label)
-        };
-        Error::collect(self.real.iter().map(problem).collect::<Vec<_>>())
-    }
+/// Whether ranges of tensors must be known: some layer is to be computed on integers, and none came with their
+/// scale. Without ranges the rest of a model of which a part came quantized stays in floating point.
+pub fn needs_ranges(model: &Model, options: &Options) -> Result<bool> {
+    let integer = |node: &Node| options.scheme(node).activations != Activations::Float;
+    Ok(Imported::of(model)?.quantized == 0 && model.nodes.iter().any(integer))
 }
 
 /// Quantizes a model whose ranges are annotated, but for the tensors whose scale came with it. All problems are
 /// reported at once; the model is then left as it was.
 pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
     let mut quantized = equalised(model, options)?;
-    let params = activations::params(&quantized, options)?;
+    let real = floats::nodes(&quantized, options);
+    let reals = borders::place(&mut quantized, &real);
+    let params = activations::params(&quantized, options, &reals)?;
     for (id, params) in &params {
         quantized[*id].ty.elem = Elem::Quantized(params.clone());
     }
     for position in 0..quantized.nodes.len() {
-        constants(&mut quantized, position, options)?;
+        match real.contains(&quantized.nodes[position].name) {
+            true => floats::constants(&mut quantized, position, options)?,
+            false => constants(&mut quantized, position, options)?,
+        }
     }
+    borders::finish(&mut quantized);
     integer::check(&quantized)?;
     *model = quantized;
     Ok(())
@@ -90,7 +94,7 @@ pub fn quantize(model: &mut Model, options: &Options) -> Result<()> {
 pub(super) fn equalised(model: &Model, options: &Options) -> Result<Model> {
     let mut model = model.clone();
     typing::run(&mut model)?;
-    refuse(&model)?;
+    refuse(&model, options)?;
     options.check(&model)?;
     refuse_schemes(&model, options)?;
     equalise::equalise(&mut model, options);
@@ -107,11 +111,12 @@ fn refuse_schemes(model: &Model, options: &Options) -> Result<()> {
 }
 
 fn check_scheme(model: &Model, node: &Node, scheme: Scheme) -> Result<()> {
-    let (Activations::Integers { .. }, Weights::Integers(form)) =
-        (scheme.activations, scheme.weights)
-    else {
-        bail!("{scheme}: activations of reals are not supported"; hint: "choose integers: w8a8, w8a16");
+    let Weights::Integers(form) = scheme.weights else {
+        return Ok(());
     };
+    if scheme.activations == Activations::Float && form.bits > 8 {
+        bail!("{scheme}: weights beside activations of reals have 8 bits or fewer"; hint: "choose w8 or f16");
+    }
     let learns = form.rounding == Rounding::Gptq && Sum::of(model, node).is_some();
     if learns && model[node.output].moments.is_none() {
         bail!(
@@ -123,8 +128,10 @@ fn check_scheme(model: &Model, node: &Node, scheme: Scheme) -> Result<()> {
 }
 
 /// Names every node that has no quantized form.
-fn refuse(model: &Model) -> Result<()> {
-    let problems = model.nodes.iter().filter_map(|node| {
+fn refuse(model: &Model, options: &Options) -> Result<()> {
+    let real = floats::nodes(model, options);
+    let integer = model.nodes.iter().filter(|node| !real.contains(&node.name));
+    let problems = integer.filter_map(|node| {
         let problem = refusal(model, node).err()?;
         Some(problem.at(&node.label()))
     });
@@ -161,12 +168,15 @@ fn refusal(model: &Model, node: &Node) -> Result<()> {
 /// Quantizes the constant operands of a node.
 fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()> {
     let node = &model.nodes[position];
+    if matches!(node.op, Op::Quantize(_) | Op::Dequantize(_)) {
+        return Ok(());
+    }
     let Scheme {
         weights: Weights::Integers(form),
         activations: Activations::Integers { bits },
     } = options.scheme(node)
     else {
-        unreachable!("`refuse_schemes` lets integers pass only");
+        unreachable!("nodes in floating point are not quantized");
     };
     let slots: Vec<usize> = (0..node.inputs.len())
         .filter(|operand| model.constant(node, *operand).is_some())

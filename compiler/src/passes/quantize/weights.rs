@@ -35,7 +35,7 @@ pub(super) fn quantize(model: &mut Model, position: usize, form: IntegerWeights)
 }
 
 /// The scales of weights that came quantized, one a channel.
-fn own_scales(params: &QuantParams, axis: usize, channels: usize) -> Result<Vec<f32>> {
+pub(super) fn own_scales(params: &QuantParams, axis: usize, channels: usize) -> Result<Vec<f32>> {
     match &params.map {
         Granularity::PerTensor { scale, .. } => Ok(vec![*scale; channels]),
         Granularity::PerChannel {

@@ -107,7 +107,7 @@ fn a_wide_constant_added_to_a_product_is_its_bias() {
 }
 
 #[test]
-fn what_nothing_quantizes_is_named() {
+fn what_nothing_quantizes_stays_in_floating_point() {
     let mut sketch = Sketch::new();
     let x = sketch.input("x", &[2]);
     let x8 = sketch.qdq("x8", x, (0.5, 3));
@@ -117,10 +117,17 @@ fn what_nothing_quantizes_is_named() {
     let model = sketch.model(&[y]);
     let imported = quantize::Imported::of(&model).unwrap();
     assert_eq!(imported.real, ["island (Mul)"]);
-    let error = crate::pipeline::quantize(model, &Default::default()).unwrap_err();
-    let message = "the range of tensor `island` is unknown";
-    assert_eq!(error.diagnostics.len(), 1);
-    assert_eq!(error.diagnostics[0].message, message);
+    let mixed = crate::pipeline::quantize(model, &Default::default()).unwrap();
+    assert_eq!(
+        crate::integer::reals(&mixed),
+        ["island (Mul)", "other (Add)"]
+    );
+    let names: Vec<&str> = mixed.nodes.iter().map(|n| n.op.name()).collect();
+    assert_eq!(names, ["DequantizeLinear", "Mul", "Add", "QuantizeLinear"]);
+    // 2 · 2 + 2 and 126 · 126 + 126, of integers 7 and 255.
+    let x = Array::i32([2], vec![7, 255]);
+    let y = crate::integer::run(&mixed, &[x]).unwrap();
+    assert_eq!(y[0].quantized(), [16, 255]);
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! Layers in floating point: which ones, and what their constants become.
+
+use std::collections::BTreeSet;
+
+use super::activations::range;
+use super::rounding::{Rounded, outputs};
+use super::weights::own_scales;
+use super::{Activations, Options, Weights, reals, replace};
+use crate::ir::{Array, Elem, Model, Node, TensorId};
+use crate::ops::Op;
+use crate::passes::rewrite::set_constant;
+use crate::{Result, bail};
+use qcc_runtime_support::{half, to_half};
+
+/// The names of the nodes that are computed in floating point: those whose scheme says so, and in a network of
+/// which a part came quantized those that nothing quantizes and no range is known for.
+pub(in crate::passes) fn nodes(model: &Model, options: &Options) -> BTreeSet<String> {
+    let imported = |id: TensorId| matches!(model[id].ty.elem, Elem::Quantized(_));
+    let computed = model.nodes.iter().map(|node| node.output);
+    let imported = computed.chain(model.inputs.iter().copied()).any(imported);
+    let real = model.nodes.iter().filter(|node| {
+        let asked = options.scheme(node).activations == Activations::Float;
+        !is_border(node) && (asked || imported && lacks_range(model, node))
+    });
+    real.map(|node| node.name.clone()).collect()
+}
+
+/// What came with the file and depends on the input's values.
+fn is_border(node: &Node) -> bool {
+    matches!(node.op, Op::Quantize(_) | Op::Dequantize(_))
+}
+
+fn lacks_range(model: &Model, node: &Node) -> bool {
+    let computed = node.operands().filter(|id| model[*id].value.is_none());
+    let mut tensors = computed.chain([node.output]);
+    tensors.any(|id| model[id].ty.elem == Elem::Float && range(model, id).is_none())
+}
+
+/// The constants of a node in floating point: weights get the form that the scheme says, all else is reals.
+pub(super) fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()> {
+    let node = &model.nodes[position];
+    let label = node.label();
+    let has_weights = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_));
+    for operand in 0..node.inputs.len() {
+        if !has_weights || operand != 1 {
+            reals(model, position, operand);
+        }
+    }
+    if has_weights {
+        weights(model, position, options).map_err(|e| e.at(&label))?;
+    }
+    Ok(())
+}
+
+fn weights(model: &mut Model, position: usize, options: &Options) -> Result<()> {
+    let node = &model.nodes[position];
+    let Some(w) = model.constant(node, 1).cloned() else {
+        return Ok(());
+    };
+    let (axis, channels) = outputs(&node.op, &w.shape);
+    if let Some(Elem::Quantized(params)) = model.operand_type(node, 1).map(|ty| &ty.elem) {
+        // Weights that came quantized stay so where each output channel has one scale.
+        if own_scales(params, axis, channels).is_err() || params.int.bits > 8 {
+            reals(model, position, 1);
+        }
+        return Ok(());
+    }
+    let constants = [1, 2]
+        .into_iter()
+        .filter_map(|operand| model.constant(node, operand));
+    if !constants
+        .flat_map(|array| array.reals())
+        .all(|x| x.is_finite())
+    {
+        bail!("weights or bias are not finite"; hint: "the file is damaged, or the network was not trained to the end");
+    }
+    match options.scheme(node).weights {
+        Weights::F32 => {}
+        // A layer that the default scheme has no range for: its weights stay as they are.
+        Weights::Integers(_) if options.scheme(node).activations != Activations::Float => {}
+        Weights::Integers(form) => {
+            let rounded = Rounded::of(&node.op, &w, form, |_| 0.0);
+            let value = Array::i32(w.shape.clone(), rounded.integers);
+            replace(model, position, 1, rounded.params, value);
+        }
+        Weights::F16 => {
+            let halves: Vec<f32> = w.reals().iter().map(|x| half(to_half(*x))).collect();
+            if halves.iter().any(|x| x.is_infinite()) {
+                bail!("a weight is beyond the largest half, 65504"; hint: "leave the layer in f32");
+            }
+            set_constant(model, position, 1, Array::f32(w.shape.clone(), halves));
+        }
+    }
+    Ok(())
+}
