@@ -65,7 +65,7 @@ pub(crate) struct QuantizeArgs {
     /// The four options above from a TOML file; what the command line says goes before
     ///
     /// precision = "w4a8", weights = "per-tensor", rounding = "gptq", and for some layers tables
-    /// [[layer]] with match = "features.0*" and precision = "w8a16".
+    /// `[[layer]]` with match = "features.0*" and precision = "w8a16".
     #[arg(long, value_name = "FILE")]
     overrides: Option<PathBuf>,
 }

@@ -61,6 +61,7 @@ fn integer_model(
     let mut model = pipeline::load(path, &options).map_err(at_model)?;
     let options = arguments.precision.options(arguments.signed);
     let options = options.map_err(at_model)?;
+    options.check(&model).map_err(at_model)?;
     state_ranges(&mut model, &arguments.input_range).map_err(at_model)?;
     match arguments.calibrate.first() {
         _ if ranges.is_some() => annotate(arguments, &mut model, ranges)?,

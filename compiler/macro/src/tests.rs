@@ -65,6 +65,21 @@ fn errors_point_at_the_argument() {
             "ranges take the place of samples; pass one of both",
         ),
         (
+            r#""model.onnx", precision = "w5a8""#,
+            r#""w5a8""#,
+            "`w5a8` is no precision",
+        ),
+        (
+            r#""model.onnx", layers = ["dense=w8a16", "stem/conv"]"#,
+            r#""stem/conv""#,
+            "`stem/conv` names no precision; hint: write NAME=PRECISION",
+        ),
+        (
+            r#""../../tests/models/digits.onnx", calibrate = "../../tests/models/digits.npz", layers = "dens=w4a8""#,
+            r#""../../tests/models/digits.onnx""#,
+            "no node is called `dens`; hint: near are `dense`",
+        ),
+        (
             r#""model.onnx", batch = 0"#,
             "0",
             "a positive number is expected",
@@ -86,6 +101,23 @@ fn samples_that_do_not_fit_are_reported_at_the_samples() {
         message.contains("how pixels become the model's input"),
         "{message}"
     );
+}
+
+/// The expansion for the digits network, with more arguments.
+fn digits(more: &str) -> String {
+    let samples = r#"calibrate = "../../tests/models/digits.npz""#;
+    let source = format!(r#""../../tests/models/digits.onnx", {samples}{more}"#);
+    let arguments = syn::parse_str::<Arguments>(&source).unwrap();
+    expand(&arguments).unwrap().to_string()
+}
+
+#[test]
+fn precision_is_what_all_layers_have() {
+    let eight = digits("");
+    let four = digits(r#", precision = "w4a8", rounding = "gptq""#);
+    assert!(four.len() < eight.len(), "weights of 4 bits take less text");
+    let back = r#", precision = "w4a8", layers = ["*=w2a8", "*=w8a8"]"#;
+    assert!(digits(back) == eight, "the last pattern counts");
 }
 
 #[test]
