@@ -22,12 +22,13 @@ static int compare(const void *a, const void *b) {
 }
 
 int main(void) {
-    unsigned char *input = malloc(NETWORK_INPUT_SIZE), *output = malloc(NETWORK_OUTPUT_SIZE);
+    /* Elements of at most 4 bytes; those of integers have 1 or 2. */
+    unsigned char *input = calloc(NETWORK_INPUT_SIZE, 4), *output = calloc(NETWORK_OUTPUT_SIZE, 4);
     void *arena = aligned_alloc(64, (NETWORK_ARENA_BYTES + 64) / 64 * 64);
     double seconds;
     if (!input || !output || !arena)
         return 1;
-    for (size_t i = 0; i < NETWORK_INPUT_SIZE; i++)
+    for (size_t i = 0; i < 2 * (size_t)NETWORK_INPUT_SIZE; i++)
         input[i] = (unsigned char)rand();
     while (scanf("%lf", &seconds) == 1) {
         size_t count = 0;

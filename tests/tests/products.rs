@@ -228,6 +228,7 @@ proptest! {
     ) {
         let [top, left, bottom, right] = pads;
         prop_assume!(height + top + bottom > 2 && width + left + right > 2);
+        let symmetric = [0, 1, 3][seed as usize % 3];
         let op = Conv {
             strides: [1, 1],
             pads: Pads { top, left, bottom, right },
@@ -235,7 +236,8 @@ proptest! {
             groups: 1,
             activation: activation(kind),
         };
-        let mut build = Build::new(seed, extreme);
+        let mut build = Build::new(seed, extreme).of_width(symmetric);
+        build.bytes = true;
         build.input(&[images, before, height, width]);
         build.weights(&[after, before, 3, 3], 0, after, bias);
         if residual {
@@ -408,14 +410,19 @@ fn winograds_way_is_taken_where_it_pays_and_is_proven() {
         "numbers leave 32 bits"
     );
     assert!(is_winograd(&neighbours(deep, 7, 1), "x86_64-avx2"));
-    let mut narrow = neighbours(32, 7, 1);
-    let w = narrow.nodes[0].inputs[1].expect("the weights");
-    let Elem::Quantized(params) = &mut narrow[w].ty.elem else {
-        panic!("weights are quantized")
-    };
-    (params.low, params.high) = (-7, 7);
-    assert!(
-        !is_winograd(&narrow, "x86_64-avx2"),
-        "its filters are stored a byte a weight"
-    );
+    // Weights of 4 bits are unpacked on the way to the transformed filters, if all channels have one zero point.
+    for (zero_point, taken) in [(0, true), (1, false)] {
+        let mut narrow = neighbours(32, 7, 1);
+        let w = narrow.nodes[0].inputs[1].expect("the weights");
+        let Elem::Quantized(params) = &mut narrow[w].ty.elem else {
+            panic!("weights are quantized")
+        };
+        (params.low, params.high) = (-7, 7);
+        let Granularity::PerChannel { zero_points, .. } = &mut params.map else {
+            panic!("each channel has a scale")
+        };
+        zero_points[5] = zero_point;
+        assert_eq!(is_winograd(&narrow, "x86_64-avx2"), taken);
+        check(&narrow, 1).expect("bit for bit");
+    }
 }

@@ -1,6 +1,9 @@
 //! Softmax in integers. With `E[d] = round(exp(−s_x·d)·2ᵇ)` for the distance `d` to the largest element,
 //! `N[d] = round(E[d] / s_y)` and `total = Σ E`, `y = clamp(z_y + (N + total/2)/total)`.
 //! `b` is the largest for which all of this fits 31 bits.
+//!
+//! Distances of 16-bit integers are split, `E[d] = (C[d / 256]·F[d mod 256] + 2²⁹⁻ᵇ) / 2³⁰⁻ᵇ` rounded down, where
+//! `C[i] = round(exp(−s_x·256·i)·2¹⁵)` and `F[j] = round(exp(−s_x·j)·2¹⁵)`; then `N[d] = round(1/s_y)·E[d]`.
 
 use super::Call;
 use crate::ir::{Array, QuantParams};
@@ -9,12 +12,32 @@ use crate::ops::Softmax;
 /// The tables of a softmax.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shares {
-    /// `E[d]` for every distance of two integers.
+    /// `E[d]` for `d` in `0..=255`; of 16-bit integers `C`.
     pub exponentials: Vec<u32>,
-    /// `N[d]`.
+    /// `F`, and what products with it are divided by; for 16-bit integers.
+    pub fine: Option<(Vec<u32>, u32)>,
+    /// `N[d]`; empty if `unit` is known.
     pub numerators: Vec<u32>,
-    /// `1/s_y` where that is an integer, so that `N[d]` is this many times `E[d]`.
+    /// `1/s_y` where that is an integer, or taken for one, so that `N[d]` is this many times `E[d]`.
     pub unit: Option<u32>,
+}
+
+impl Shares {
+    /// `E[d]`.
+    fn exponential(&self, d: usize) -> u32 {
+        match &self.fine {
+            None => self.exponentials[d],
+            Some((fine, unit)) => (self.exponentials[d / 256] * fine[d % 256] + unit / 2) / unit,
+        }
+    }
+
+    /// `N[d]`.
+    fn numerator(&self, d: usize) -> u32 {
+        match self.unit {
+            Some(unit) => self.exponential(d) * unit,
+            None => self.numerators[d],
+        }
+    }
 }
 
 /// The tables for lines of `extent` elements, if they fit 31 bits.
@@ -26,25 +49,38 @@ pub fn shares(x: &QuantParams, y: &QuantParams, extent: usize) -> Option<Shares>
     if bits < LEAST_BITS {
         return None;
     }
-    let exponential = |d: u32| (-scale * f64::from(d)).exp() * bits.exp2();
-    let distances = 0..=(x.int.max() - x.int.min()) as u32;
-    let exponentials: Vec<u32> = distances
-        .clone()
-        .map(|d| exponential(d).round_ties_even() as u32)
-        .collect();
+    let table = |step: f64, bits: f64| -> Vec<u32> {
+        let exponential = |d: u32| (-scale * step * f64::from(d)).exp() * bits.exp2();
+        (0..=255)
+            .map(|d| exponential(d).round_ties_even() as u32)
+            .collect()
+    };
     // An f32 scale of 1/255 is not the number itself.
     let whole = (unit - unit.round()).abs() <= unit * f64::from(f32::EPSILON);
-    let unit_of_scale = whole.then(|| unit.round() as u32);
-    let numerator = |d: u32| match unit_of_scale {
-        Some(unit) => exponentials[d as usize] * unit,
-        None => (f64::from(exponentials[d as usize]) * unit).round_ties_even() as u32,
-    };
+    if x.int.bits > 8 {
+        let unit_is_near = whole || unit >= LEAST_UNIT;
+        return unit_is_near.then(|| Shares {
+            exponentials: table(256.0, 15.0),
+            fine: Some((table(1.0, 15.0), 1 << (30 - bits as u32))),
+            numerators: vec![],
+            unit: Some(unit.round() as u32),
+        });
+    }
+    let exponentials = table(1.0, bits);
+    let numerator = |e: &u32| (f64::from(*e) * unit).round_ties_even() as u32;
     Some(Shares {
-        numerators: distances.map(numerator).collect(),
-        unit: unit_of_scale,
+        numerators: match whole {
+            true => vec![],
+            false => exponentials.iter().map(numerator).collect(),
+        },
+        fine: None,
+        unit: whole.then(|| unit.round() as u32),
         exponentials,
     })
 }
+
+/// From here on the nearest integer is near enough: half a step of the result at most.
+const LEAST_UNIT: f64 = 100.0;
 
 /// Fewer bits of the exponentials would show in 8 bits of the result.
 const LEAST_BITS: f64 = 12.0;
@@ -61,9 +97,9 @@ pub(super) fn softmax(op: &Softmax, call: &Call) -> Array {
         let largest = line.iter().map(|i| integers[*i]).max();
         let largest = largest.expect("a line has elements");
         let distance = |i: &usize| (largest - integers[*i]) as usize;
-        let total: u32 = line.iter().map(|i| tables.exponentials[distance(i)]).sum();
+        let total: u32 = line.iter().map(|i| tables.exponential(distance(i))).sum();
         for i in &line {
-            let share = (tables.numerators[distance(i)] + total / 2) / total;
+            let share = (tables.numerator(distance(i)) + total / 2) / total;
             result[*i] = (zero_point + share as i32).clamp(low, high);
         }
     }

@@ -49,6 +49,21 @@ impl Fields {
     }
 }
 
+impl Fields {
+    /// What is added to the fields of lanes without a channel.
+    pub(crate) fn spare(&self) -> i32 {
+        match self.is_uniform() {
+            true => self.lows[0],
+            false => 0,
+        }
+    }
+
+    /// Whether all channels have the same smallest weight.
+    pub(crate) fn is_uniform(&self) -> bool {
+        self.lows.iter().all(|low| *low == self.lows[0])
+    }
+}
+
 impl Form {
     /// Steps whose weights share a byte.
     pub(crate) fn steps(self) -> usize {

@@ -63,9 +63,9 @@ impl Product {
             None => Form::Bytes {
                 parts: self.parts(),
             },
-            Some(Fields { bits, lows }) => Form::Fields {
-                bits: *bits,
-                each: lows.iter().any(|low| *low != lows[0]),
+            Some(fields) => Form::Fields {
+                bits: fields.bits,
+                each: !fields.is_uniform(),
             },
         }
     }
@@ -85,7 +85,7 @@ impl Product {
         match &self.fields {
             None => at.fold(0, |_, k| addend(weight(k), part)),
             Some(fields) => {
-                let low = channel.map_or(0, |channel| fields.lows[channel]);
+                let low = channel.map_or(fields.spare(), |channel| fields.lows[channel]);
                 let shifted = at.enumerate().map(|(step, k)| {
                     let field = weight(k) - low;
                     assert!(

@@ -41,6 +41,8 @@ pub(crate) struct Sum {
 pub(crate) struct SoftmaxTables {
     /// Constant of the exponentials.
     pub(crate) exponentials: String,
+    /// If they are of every 256th distance: the constant of the first 256, and what products with it are divided by.
+    pub(crate) fine: Option<(String, u32)>,
     pub(crate) numerators: Numerators,
 }
 
@@ -162,35 +164,68 @@ impl Lines<'_> {
         let body = outer.wrap(|positions| {
             let x = positions[0].clone() + var("j") * inner.strides[0] as i64;
             let y = positions[1].clone() + var("j") * inner.strides[1] as i64;
-            let entry = |table: &str, from: &Expr| {
-                let distance = op("sub", [var("m"), self.read(&(x.clone() + from.clone()))]);
-                op("read_i32", [at(table, op("index", [distance]))])
+            let distance =
+                |from: &Expr| op("sub", [var("m"), self.read(&(x.clone() + from.clone()))]);
+            let entry =
+                |table: &str, index: Expr| op("read_i32", [at(table, op("index", [index]))]);
+            // The steps before an exponential, and the number itself.
+            let exponential = |from: &Expr| {
+                let Some((fine, unit)) = &tables.fine else {
+                    return (vec![], entry(&tables.exponentials, distance(from)));
+                };
+                let (number, unit) = (|name, value| define(name, "i32", value), i64::from(*unit));
+                let whole = op("mul", [var("far"), int(256)]);
+                let far = entry(&tables.exponentials, var("far"));
+                let product = op("mul", [far, entry(fine, var("near"))]);
+                let steps = vec![
+                    number("d", distance(from)),
+                    number("far", op("div", [var("d"), int(256)])),
+                    number("near", op("sub", [var("d"), whole])),
+                    number("product", product),
+                    number(
+                        "e",
+                        op(
+                            "div",
+                            [op("add", [var("product"), int(unit / 2)]), int(unit)],
+                        ),
+                    ),
+                ];
+                (steps, var("e"))
             };
-            let exponential = |from: &Expr| entry(&tables.exponentials, from);
             let numerator = |from: &Expr| match &tables.numerators {
-                Numerators::Times(unit) => op("mul", [exponential(from), int((*unit).into())]),
-                Numerators::Table(table) => entry(table, from),
+                Numerators::Times(unit) => {
+                    let (steps, e) = exponential(from);
+                    (steps, op("mul", [e, int((*unit).into())]))
+                }
+                Numerators::Table(table) => (vec![], entry(table, distance(from))),
             };
             let add = |a, b| op("add", [a, b]);
             let lowest = int(elements(self.elem).limits.0.into());
             let mut body = self.accumulate("m", lowest, &x, |m, e| op("max", [m, e]));
             body.push(define_mutable("total", "i32", int(0)));
-            body.extend(
-                self.along(|from| vec![set("total", add(var("total"), exponential(from)))]),
-            );
+            body.extend(self.along(|from| {
+                let (mut steps, e) = exponential(from);
+                steps.push(set("total", add(var("total"), e)));
+                steps
+            }));
             body.push(define("half", "i32", op("div", [var("total"), int(2)])));
             body.extend(self.along(|from| {
-                let share = op("div", [add(numerator(from), var("half")), var("total")]);
+                let (mut steps, numerator) = numerator(from);
+                let share = op("div", [add(numerator, var("half")), var("total")]);
                 let value = add(share, int(zero_point.into()));
                 let value = op("min", [value, int(high.into())]);
                 let place = y.clone() + var("k0") * to as i64;
-                vec![Stmt::Do(op(elements(elem).write, [at("y", place), value]))]
+                steps.push(Stmt::Do(op(elements(elem).write, [at("y", place), value])));
+                steps
             }));
             repeat("j", inner.extent, body)
         });
         let mut kernel = self.kernel(name, self.elem, body);
         kernel.buffers[1].elem = elem;
         kernel.constants.push(tables.exponentials.clone());
+        kernel
+            .constants
+            .extend(tables.fine.iter().map(|(table, _)| table.clone()));
         if let Numerators::Table(table) = &tables.numerators {
             kernel.constants.push(table.clone());
         }

@@ -333,6 +333,7 @@ impl Filled {
         let mut conv = Winograd {
             name: "winograd".into(),
             comment: vec![],
+            form: self.product.form(),
             input: self.input,
             input_signed: self.case.elems[0] == Scalar::I8,
             output: self.output,
@@ -452,7 +453,10 @@ fn neighbours() -> impl Strategy<Value = Case> {
         groups: 1,
         channels: [before, after],
         slack: true,
-        weights: Weights::Bytes,
+        weights: match case.weights {
+            Weights::Narrow(bits) | Weights::NarrowAsymmetric(bits) => Weights::Narrow(bits),
+            _ => Weights::Bytes,
+        },
         elems: case.elems.map(|elem| match elem {
             Scalar::U16 => Scalar::U8,
             Scalar::I16 => Scalar::I8,

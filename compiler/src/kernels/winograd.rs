@@ -23,13 +23,18 @@
 //!
 //! An image of odd size ends in a tile that overlaps the one before.
 
+use std::ops::Range;
+
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::pack::{Packed, Product};
 use crate::kernels::pixels::{counted, size};
 use crate::kernels::requantize::{Sums, define};
 use crate::kernels::tile::{Channels, cut, split};
-use crate::kernels::{Names, Requantize, View, Window};
+use crate::kernels::{Form, Names, Requantize, View, Window};
 use crate::target::Target;
+
+/// Weights of a filter.
+const TAPS: usize = 9;
 
 /// Elements of a transformed tile or filter.
 const ELEMENTS: usize = 16;
@@ -47,6 +52,8 @@ pub struct Winograd {
     pub name: String,
     /// Lines above the function.
     pub comment: Vec<String>,
+    /// How the weights are stored: as bytes of one part, or as fields with one smallest weight.
+    pub form: Form,
     /// The padded input, which may be read up to whole vectors of channels.
     pub input: View,
     /// Whether the input is i8, not u8.
@@ -177,7 +184,8 @@ impl Winograd {
         (extent % 2 == 1).then(|| firsts.collect())
     }
 
-    /// The constants, weights in the order `[block][step][vector][tap][lane][channel of the step]`.
+    /// The constants, weights in the order `[block][step][vector][byte][lane][channel of the step]`, where a byte has
+    /// one tap or the fields of several.
     pub fn pack(&self, target: &Target, product: &Product) -> Packed {
         let layout = Layout::new(self, target);
         let (taps, depth) = (target.depthwise.taps, self.input.extent[3]);
@@ -189,12 +197,15 @@ impl Winograd {
             for start in (0..block.count).map(|i| block.start + i * width) {
                 order.extend(start..start + width);
                 for (step, j) in grid(layout.steps, block.vectors) {
-                    for (tap, lane) in grid(9, target.lanes) {
+                    for (byte, lane) in grid(self.bytes(), target.lanes) {
                         let m = start + j * target.lanes + lane;
+                        let channel = (m < channels).then_some(m);
                         let inputs = step * taps..(step + 1) * taps;
-                        weights.extend(inputs.map(|c| match m < channels && c < depth {
-                            true => product.byte(Some(m), [Some(tap * depth + c)].into_iter(), 0),
-                            false => 0,
+                        weights.extend(inputs.map(|c| {
+                            let at = self
+                                .taps(byte)
+                                .map(|tap| (c < depth).then_some(tap * depth + c));
+                            product.byte(channel, at, 0)
                         }));
                     }
                 }
@@ -209,11 +220,22 @@ impl Winograd {
         };
         Packed {
             weights,
-            lows: vec![],
+            lows: product.lows(std::iter::empty(), target.lanes, taps),
             high: vec![],
             bias: each(&|m| (4 * product.start(m, 0) as i32).to_le_bytes()),
             scales: each(&|m| (product.scales[m] / 4.0).to_le_bytes()),
         }
+    }
+
+    /// Bytes that hold the weights of a pair of channels.
+    fn bytes(&self) -> usize {
+        TAPS.div_ceil(self.form.steps())
+    }
+
+    /// The taps whose weights share a byte.
+    fn taps(&self, byte: usize) -> Range<usize> {
+        let steps = self.form.steps();
+        byte * steps..((byte + 1) * steps).min(TAPS)
     }
 
     /// The convolution as a kernel.
@@ -330,7 +352,7 @@ impl Build<'_> {
 
     /// Weights of a block.
     fn weights(&self, channels: &Channels) -> usize {
-        self.layout.steps * channels.vectors * 9 * self.layout.vector
+        self.layout.steps * channels.vectors * self.conv.bytes() * self.layout.vector
     }
 
     /// Index in `u` of a block's first filters.
@@ -348,17 +370,27 @@ impl Build<'_> {
     fn filters(&self, block: &Block) -> Vec<Stmt> {
         let vector = self.layout.vector;
         let first = var("b") * self.weights(block.channels) as i64
-            + var("q") * (9 * vector) as i64
+            + var("q") * (self.conv.bytes() * vector) as i64
             + size(block.weights);
-        let mut steps: Vec<Stmt> = grid(3, 3)
-            .map(|(r, s)| {
-                let address = at(
-                    &self.conv.constants.weights,
-                    first.clone() + size((3 * r + s) * vector),
-                );
-                define(&format!("g{r}{s}"), "vt", op("tap_weights", [address]))
-            })
-            .collect();
+        let Names { weights, lows, .. } = &self.conv.constants;
+        let mut steps: Vec<Stmt> = vec![];
+        for byte in 0..self.conv.bytes() {
+            let address = at(weights, first.clone() + size(byte * vector));
+            let taps = self.conv.taps(byte);
+            let name = |step| {
+                let tap = taps.start + step;
+                format!("g{}{}", tap / 3, tap % 3)
+            };
+            if let Form::Bytes { .. } = self.conv.form {
+                steps.push(define(&name(0), "vt", op("tap_weights", [address])));
+                continue;
+            }
+            let packed = format!("p{byte}");
+            steps.push(define(&packed, "vt", op("widen_u8", [address])));
+            let low = op("tap_weights", [at(lows, size(0))]);
+            let form = self.conv.form;
+            steps.extend(form.unpack(&packed, "vt", taps.len(), low, name));
+        }
         for s in 0..3 {
             let column = [0, 1, 2].map(|r| format!("g{r}{s}"));
             let names = [0, 1, 2, 3].map(|r| format!("f{r}{s}"));

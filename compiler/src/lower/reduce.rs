@@ -116,13 +116,20 @@ pub(super) fn softmax(cx: &mut Lowering, node: &Node, op: &Softmax) -> Result<()
     let Some(shares) = shares(cx.params(x), to, cx.shape(x)[op.axis]) else {
         bail!("the softmax does not fit 32 bits");
     };
-    let bits = shares.exponentials[0].ilog2();
+    let bits = match &shares.fine {
+        None => shares.exponentials[0].ilog2(),
+        Some((_, unit)) => 30 - unit.ilog2(),
+    };
     let mut table = |what: &str, numbers: &[u32]| {
         let bytes = numbers.iter().flat_map(|n| n.to_le_bytes());
         cx.constant(what, Scalar::I32, bytes.collect())
     };
     let tables = SoftmaxTables {
         exponentials: table("exponentials", &shares.exponentials),
+        fine: shares
+            .fine
+            .as_ref()
+            .map(|(fine, unit)| (table("fine", fine), *unit)),
         numerators: match shares.unit {
             Some(unit) => Numerators::Times(unit),
             None => Numerators::Table(table("numerators", &shares.numerators)),
@@ -136,7 +143,7 @@ pub(super) fn softmax(cx: &mut Lowering, node: &Node, op: &Softmax) -> Result<()
     kernel.comment = vec![
         format!("{:?} along axis {}.", cx.shape(x), op.axis),
         format!(
-            "The table holds exp(-{scale} d) in units of 2^-{bits} for distances d from the largest."
+            "The table tells exp(-{scale} d) in units of 2^-{bits} for distances d from the largest."
         ),
     ];
     cx.call(kernel, &split.places, 0);

@@ -19,8 +19,15 @@ pub(super) fn choose(
     let ((_, input), (_, output)) = (windows.input, windows.output);
     let vector = cx.target.lanes * cx.target.depthwise.taps;
     let readable = slack || input.extent[3].is_multiple_of(vector);
-    let bytes = product.form() == Form::Bytes { parts: 1 } && product.elem.bytes() == 1;
-    let taken = bytes && windows.groups == 1 && winograd::takes(&windows.window, &output);
+    let form = product.form();
+    let stored = matches!(
+        form,
+        Form::Bytes { parts: 1 } | Form::Fields { each: false, .. }
+    );
+    let taken = stored
+        && product.elem.bytes() == 1
+        && windows.groups == 1
+        && winograd::takes(&windows.window, &output);
     if !taken || !readable || !pays(cx, windows) {
         return None;
     }
@@ -28,6 +35,7 @@ pub(super) fn choose(
     let mut conv = Winograd {
         name: name.to_string(),
         comment: vec![],
+        form,
         input,
         input_signed: product.elem == Scalar::I8,
         output,
