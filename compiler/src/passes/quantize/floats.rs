@@ -15,14 +15,26 @@ use qcc_runtime_support::{half, to_half};
 /// The names of the nodes that are computed in floating point: those whose scheme says so, and in a network of
 /// which a part came quantized those that nothing quantizes and no range is known for.
 pub(in crate::passes) fn nodes(model: &Model, options: &Options) -> BTreeSet<String> {
-    let imported = |id: TensorId| matches!(model[id].ty.elem, Elem::Quantized(_));
-    let computed = model.nodes.iter().map(|node| node.output);
-    let imported = computed.chain(model.inputs.iter().copied()).any(imported);
+    let imported = came_quantized(model);
     let real = model.nodes.iter().filter(|node| {
         let asked = options.scheme(node).activations == Activations::Float;
         !is_border(node) && (asked || imported && lacks_range(model, node))
     });
     real.map(|node| node.name.clone()).collect()
+}
+
+/// Whether a part of a model came quantized: some activations, or weights alone.
+pub(super) fn came_quantized(model: &Model) -> bool {
+    let quantized = |id: TensorId| matches!(model[id].ty.elem, Elem::Quantized(_));
+    let sums = model.nodes.iter().filter(|node| has_weights(node));
+    let weights = sums.filter_map(|node| node.inputs.get(1).copied().flatten());
+    let computed = model.nodes.iter().map(|node| node.output);
+    let mut all = computed.chain(model.inputs.iter().copied()).chain(weights);
+    all.any(quantized)
+}
+
+fn has_weights(node: &Node) -> bool {
+    matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_))
 }
 
 /// What came with the file and depends on the input's values.
@@ -40,7 +52,7 @@ fn lacks_range(model: &Model, node: &Node) -> bool {
 pub(super) fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()> {
     let node = &model.nodes[position];
     let label = node.label();
-    let has_weights = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_));
+    let has_weights = has_weights(node);
     for operand in 0..node.inputs.len() {
         if !has_weights || operand != 1 {
             reals(model, position, operand);

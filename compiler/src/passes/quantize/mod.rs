@@ -65,7 +65,9 @@ impl Imported {
 /// scale. Without ranges the rest of a model of which a part came quantized stays in floating point.
 pub fn needs_ranges(model: &Model, options: &Options) -> Result<bool> {
     let integer = |node: &Node| options.scheme(node).activations != Activations::Float;
-    Ok(Imported::of(model)?.quantized == 0 && model.nodes.iter().any(integer))
+    let mut typed = model.clone();
+    typing::run(&mut typed)?;
+    Ok(!floats::came_quantized(&typed) && model.nodes.iter().any(integer))
 }
 
 /// Quantizes a model whose ranges are annotated, but for the tensors whose scale came with it. All problems are

@@ -131,6 +131,24 @@ fn what_nothing_quantizes_stays_in_floating_point() {
 }
 
 #[test]
+fn weights_that_came_quantized_alone_stay_so_in_floating_point() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 2]);
+    let w = sketch.integers("w", &[2, 1], IntType::I8, &[5, -3]);
+    let w = sketch.dq("wr", w, (0.5, 0));
+    let y = sketch.product("product", x, w);
+    let model = sketch.model(&[y]);
+    let options = Default::default();
+    assert!(!quantize::needs_ranges(&model, &options).unwrap());
+    let mixed = crate::pipeline::quantize(model, &options).unwrap();
+    let weights = mixed.constant(&mixed.nodes[0], 1).unwrap();
+    assert_eq!(weights.quantized(), [5, -3]);
+    let y = crate::integer::run(&mixed, &[Array::f32([1, 2], vec![1.5, 2.0])]).unwrap();
+    // (1.5 · 5 − 2 · 3) · 0.5
+    assert_eq!(y[0].reals(), [0.75]);
+}
+
+#[test]
 fn a_negative_scale_of_weights_changes_their_sign() {
     let mut sketch = Sketch::new();
     let x = sketch.input("x", &[1, 1]);
