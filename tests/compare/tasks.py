@@ -72,6 +72,7 @@ def top1(labels):
     def metric(outputs, indices):
         return float(np.mean(outputs[0].reshape(len(indices), -1).argmax(1) == labels[indices]))
 
+    metric.labels = labels
     return metric
 
 

@@ -113,6 +113,31 @@ fn a_quantized_file_holds_the_same_integers() {
 }
 
 #[test]
+fn a_choice_can_be_made_at_once_or_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (digits, samples) = (model("digits.onnx"), model("digits.npz"));
+    let with = |command: &[&str], more: &[&str]| {
+        let on = ["--calibrate", &samples, "--samples", "40"];
+        let run = qcc(folder.path(), &[command, &on[..], more].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        run
+    };
+    let goal = ["--min-sqnr", "35", "--layer", "dense=w8a8"];
+    let run = with(&["choose", &digits, "-o", "widths.toml"], &goal);
+    assert!(run.stdout.contains("chosen"), "{run:?}");
+    assert!(text(folder.path(), "widths.toml").contains("w4a8,gptq"));
+    let bytes = |more: &[&str]| {
+        let run = with(&["quantize", &digits, "-o", "q.onnx"], more);
+        (fs::read(folder.path().join("q.onnx")).unwrap(), run.stderr)
+    };
+    let (at_once, said) = bytes(&[&["--precision", "auto"], &goal[..]].concat());
+    assert!(said.contains("chosen"), "{said}");
+    assert_eq!(bytes(&["--overrides", "widths.toml"]).0, at_once);
+    let eight = qcc(folder.path(), &["choose", &digits, "--precision", "w4a8"]);
+    assert!(eight.stderr.contains("from w8a8 on"), "{eight:?}");
+}
+
+#[test]
 fn analyze_agrees_with_eval() {
     let folder = tempfile::tempdir().unwrap();
     let (digits, samples, test) = (

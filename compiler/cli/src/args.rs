@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use qcc_compiler::data::{self, Channels, InputRange, Layout, Preprocess, Preset, Resize};
 use qcc_compiler::passes::calibrate::{Method, Ranges};
-use qcc_compiler::passes::quantize::{self, LayerTexts, Texts};
+use qcc_compiler::passes::choose::{Accuracy, Goal};
+use qcc_compiler::passes::quantize::{self, LayerTexts, Rounding, Texts, Weights};
 use qcc_compiler::target::{self, Language, Target};
-use qcc_compiler::{Error, Result, lower, onnx};
+use qcc_compiler::{Error, Result, bail, lower, onnx};
 
 /// Which network, with all its dimensions fixed.
 #[derive(clap::Args)]
@@ -21,8 +22,11 @@ pub(crate) struct ModelArgs {
     dims: Vec<(String, usize)>,
 }
 
+/// The precision that is chosen for each layer.
+const AUTO: &str = "auto";
+
 /// Where ranges come from, and the integers that stand for reals.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Quantization")]
 pub(crate) struct QuantizeArgs {
     /// Samples that the network is made for: .npz, .npy or a folder of images; may be repeated
@@ -47,7 +51,10 @@ pub(crate) struct QuantizeArgs {
     /// Integers of activations, inputs and outputs
     #[arg(long, value_enum, default_value = "u8")]
     input_type: IntArg,
-    /// Bits of weights and activations: w8a8, w4a8, w2a8, w8a16, w4a16, w8a7, w8a4; activations of reals: w8, w4, f16, f32
+    /// Bits of weights and activations: w8a8, w4a8, w2a8, w8a16, w4a16, w8a7, w8a4; activations of reals: w8, w4, f16, f32; auto
+    ///
+    /// auto starts at w8a8 and chooses a width for each layer, by measurement on the samples: see the three options
+    /// below, and qcc help choose.
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
     precision: Option<String>,
     /// Precision of the layers whose names a pattern matches: 'features.0*=w8a16'; may be repeated, the last counts
@@ -68,6 +75,15 @@ pub(crate) struct QuantizeArgs {
     /// `[[layer]]` with match = "features.0*" and precision = "w8a16".
     #[arg(long, value_name = "FILE")]
     overrides: Option<PathBuf>,
+    /// With --precision auto: the best network whose constants take at most this many bytes: 200k, 1.5M
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    max_flash: Option<u64>,
+    /// With --precision auto: the smallest network that answers this share of the samples right: 84.5, or float-0.5
+    #[arg(long, value_name = "PERCENT", value_parser = accuracy)]
+    min_accuracy: Option<Accuracy>,
+    /// With --precision auto: the smallest network whose outputs have this ratio of signal to noise, in decibel
+    #[arg(long, value_name = "DB")]
+    min_sqnr: Option<f64>,
 }
 
 /// How samples become inputs: `(x · scale − mean) / std`, in the layout that the network has.
@@ -217,6 +233,19 @@ impl QuantizeArgs {
                 text += &format!(" --{option} {choice}");
             }
         }
+        if let Some(bytes) = self.max_flash {
+            text += &format!(" --max-flash {bytes}");
+        }
+        match self.min_accuracy {
+            Some(Accuracy::Share(share)) => text += &format!(" --min-accuracy {}", 100.0 * share),
+            Some(Accuracy::BelowFloat(less)) => {
+                text += &format!(" --min-accuracy float-{}", 100.0 * less);
+            }
+            None => {}
+        }
+        if let Some(ratio) = self.min_sqnr {
+            text += &format!(" --min-sqnr {ratio}");
+        }
         for LayerTexts { pattern, precision } in &self.layer {
             text += &format!(" --layer {pattern}={precision}");
         }
@@ -257,6 +286,52 @@ impl QuantizeArgs {
         self.calibration
     }
 
+    /// Whether a width is to be chosen for each layer.
+    pub(crate) fn is_auto(&self) -> bool {
+        self.precision.as_deref() == Some(AUTO)
+    }
+
+    /// The same, with a width chosen for each layer.
+    pub(crate) fn as_auto(&self) -> Result<QuantizeArgs> {
+        if let Some(precision) = self.precision.as_ref().filter(|_| !self.is_auto()) {
+            bail!(
+                "a width for each layer is chosen from w8a8 on, not from {precision}";
+                hint: "pin layers with --layer instead"
+            );
+        }
+        Ok(QuantizeArgs {
+            precision: Some(AUTO.to_string()),
+            ..self.clone()
+        })
+    }
+
+    /// How weights of less than 8 bits are rounded where each layer's width is chosen.
+    pub(crate) fn narrow_rounding(&self) -> Result<Rounding> {
+        match (self.calibrate.is_empty(), self.options()?.scheme.weights) {
+            (false, _) if self.rounding.is_none() => Ok(Rounding::Gptq),
+            (_, Weights::Integers(form)) => Ok(form.rounding),
+            _ => Ok(Rounding::Nearest),
+        }
+    }
+
+    /// What calibration is to learn.
+    pub(crate) fn learning_options(&self) -> Result<quantize::Options> {
+        let mut options = self.options()?;
+        if let (true, Weights::Integers(form)) = (self.is_auto(), &mut options.scheme.weights) {
+            form.rounding = self.narrow_rounding()?;
+        }
+        Ok(options)
+    }
+
+    /// What `--precision auto` is to reach.
+    pub(crate) fn goal(&self) -> Goal {
+        Goal {
+            max_flash: self.max_flash,
+            min_sqnr: self.min_sqnr,
+            min_accuracy: self.min_accuracy,
+        }
+    }
+
     /// For the quantizer.
     pub(crate) fn options(&self) -> Result<quantize::Options> {
         let file = self.overrides.as_ref().map(|path| {
@@ -265,7 +340,7 @@ impl QuantizeArgs {
             Texts::read(&text?)
         });
         let own = Texts {
-            precision: self.precision.clone(),
+            precision: self.precision.clone().filter(|_| !self.is_auto()),
             weights: self.weights.clone(),
             rounding: self.rounding.clone(),
             layers: self.layer.clone(),
@@ -304,6 +379,9 @@ impl DataArgs {
 }
 
 fn precision(text: &str) -> Result<String> {
+    if text == AUTO {
+        return Ok(text.to_string());
+    }
     let texts = Texts {
         precision: Some(text.to_string()),
         ..Texts::default()
@@ -331,6 +409,30 @@ fn extent(text: &str) -> std::result::Result<usize, String> {
     match text.parse::<usize>() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("a positive number is expected".to_string()),
+    }
+}
+
+fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let (number, unit) = match text.trim_end_matches(['k', 'K', 'm', 'M']) {
+        number if number.len() == text.len() => (number, 1.0),
+        number if text.ends_with(['k', 'K']) => (number, 1024.0),
+        number => (number, 1024.0 * 1024.0),
+    };
+    match number.parse::<f64>() {
+        Ok(n) if n > 0.0 && n.is_finite() => Ok((n * unit) as u64),
+        _ => Err("write a number of bytes: 123456, 200k or 1.5M".to_string()),
+    }
+}
+
+fn accuracy(text: &str) -> std::result::Result<Accuracy, String> {
+    let percent = |text: &str| match text.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("write percent, 84.5, or what may be lost, float-0.5".to_string()),
+    };
+    match text.strip_prefix("float") {
+        Some("") => Ok(Accuracy::BelowFloat(0.0)),
+        Some(less) => percent(less.strip_prefix('-').unwrap_or(less)).map(Accuracy::BelowFloat),
+        None => percent(text).map(Accuracy::Share),
     }
 }
 

@@ -42,7 +42,13 @@ pub(crate) struct Args {
 
 /// Prints a table of layers and the total.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let prepared = prepare::prepare(&args.model, &args.quantize, &args.data, Fallback::Noise)?;
+    let prepared = prepare::prepare(
+        &args.model,
+        &args.quantize,
+        &args.data,
+        Fallback::Noise,
+        &args.target.target,
+    )?;
     let lowered = Lowered::new(&prepared.integer, &args.target)?;
     lowered.check_runs_here()?;
     let language = Language::from(args.lang);

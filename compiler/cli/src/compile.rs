@@ -54,7 +54,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let language = args.language();
     let name = args.name();
     let target = args.target.load()?;
-    let prepared = prepare::prepare(&args.model, &args.quantize, &args.data, Fallback::BatchNorm)?;
+    let prepared = prepare::prepare(
+        &args.model,
+        &args.quantize,
+        &args.data,
+        Fallback::BatchNorm,
+        &args.target.target,
+    )?;
     let program = pipeline::lower(&prepared.integer, &target, &args.target.options(), &name)?;
     let source = pipeline::print(&program, &target, language, &args.header()?);
     args.write(&source, &name)?;

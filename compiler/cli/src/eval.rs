@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use qcc_compiler::data::{Sample, Samples};
+use qcc_compiler::data::{Sample, Samples, answers};
 use qcc_compiler::ir::{Array, Data};
 use qcc_compiler::{Result, eval, integer};
 use rayon::prelude::*;
@@ -58,6 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         &args.quantize,
         &args.samples,
         Fallback::BatchNorm,
+        prepare::ANY,
     )?;
     let mut samples = Samples::open(&args.data, &prepared.float, &args.samples.options())?;
     let bar = output::progress(samples.len(), "evaluating");
@@ -94,10 +95,7 @@ fn one(prepared: &Prepared, sample: &Sample, bar: &ProgressBar) -> Result<Score>
         ..Score::default()
     };
     score.compare(&float[0], &integer[0]);
-    let batch = float[0].shape.first().copied().unwrap_or(1);
-    let pairs = answers(&float[0], batch)
-        .into_iter()
-        .zip(answers(&integer[0], batch));
+    let pairs = answers(&float[0]).into_iter().zip(answers(&integer[0]));
     for (i, (float, integer)) in pairs.enumerate() {
         // The batch's rest after the last label repeats a sample.
         if i > 0 && i >= sample.labels.len() {
@@ -112,26 +110,6 @@ fn one(prepared: &Prepared, sample: &Sample, bar: &ProgressBar) -> Result<Score>
         }
     }
     Ok(score)
-}
-
-/// The class of each sample: the position of the largest score, or the only integer.
-fn answers(output: &Array, batch: usize) -> Vec<i64> {
-    let each = output.len() / batch.max(1);
-    match &output.data {
-        Data::F32(scores) => scores.chunks(each.max(1)).map(largest).collect(),
-        Data::I64(ints) => ints.chunks(each.max(1)).map(|c| c[0]).collect(),
-        Data::I32(ints) => ints.chunks(each.max(1)).map(|c| c[0].into()).collect(),
-    }
-}
-
-fn largest(scores: &[f32]) -> i64 {
-    let mut best = 0;
-    for (i, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = i;
-        }
-    }
-    best as i64
 }
 
 impl Score {

@@ -46,7 +46,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output::print(&format!("{}", graph(args)?));
         return Ok(0);
     }
-    let prepared = prepare::prepare(&args.model, &args.quantize, &args.data, Fallback::Noise)?;
+    let prepared = prepare::prepare(
+        &args.model,
+        &args.quantize,
+        &args.data,
+        Fallback::Noise,
+        prepare::ANY,
+    )?;
     let mut costs = vec![];
     for name in target::names() {
         let target = Target::load(name)?;

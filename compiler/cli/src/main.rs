@@ -6,6 +6,7 @@ mod analyze;
 mod args;
 mod bench;
 mod calibrate;
+mod choose;
 mod compile;
 mod eval;
 mod inspect;
@@ -60,6 +61,8 @@ enum Command {
     Eval(eval::Args),
     /// Show what quantization costs, layer by layer
     Analyze(analyze::Args),
+    /// Choose a width for each layer: the smallest network that is good enough, or the best that fits
+    Choose(choose::Args),
     /// Run a network on samples and write its outputs
     Run(run::Args),
     /// Compile the emitted source with real compilers and compare it with the integer network
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Choose(args) => choose::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -3,11 +3,11 @@
 use indicatif::ProgressIterator;
 use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::Model;
-use qcc_compiler::passes::quantize::needs_ranges;
+use qcc_compiler::passes::quantize::{Options, needs_ranges};
 use qcc_compiler::{Result, pipeline};
 
 use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
-use crate::output;
+use crate::{choose, output};
 
 /// What stands in for samples when none are given.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,17 +26,35 @@ pub(crate) struct Prepared {
     pub(crate) integer: Model,
 }
 
-/// Loads, calibrates and quantizes.
+/// The machine whose constants count where none is compiled for.
+pub(crate) const ANY: &str = "generic";
+
+/// Loads, calibrates and quantizes, for a machine where `--precision auto` counts its constants.
 pub(crate) fn prepare(
     model: &ModelArgs,
     quantize: &QuantizeArgs,
     data: &DataArgs,
     fallback: Fallback,
+    target: &str,
 ) -> Result<Prepared> {
     let mut float = pipeline::load(&model.model, &model.options())?;
     calibrate(&mut float, quantize, data, fallback)?;
-    let integer = pipeline::quantize(float.clone(), &quantize.options()?)?;
+    let options = options(&float, quantize, data, target)?;
+    let integer = pipeline::quantize(float.clone(), &options)?;
     Ok(Prepared { float, integer })
+}
+
+/// How a network with ranges is quantized.
+pub(crate) fn options(
+    float: &Model,
+    quantize: &QuantizeArgs,
+    data: &DataArgs,
+    target: &str,
+) -> Result<Options> {
+    match quantize.is_auto() {
+        true => choose::choose(float, target, quantize, data),
+        false => quantize.options(),
+    }
 }
 
 /// Annotates ranges.
@@ -67,5 +85,10 @@ pub(crate) fn calibrate(
     let samples = Samples::open(&quantize.calibrate, model, &options)?;
     let bar = output::progress(samples.len(), "calibrating");
     let samples = samples.progress_with(bar);
-    pipeline::calibrate(model, samples, quantize.method(), &quantize.options()?)
+    pipeline::calibrate(
+        model,
+        samples,
+        quantize.method(),
+        &quantize.learning_options()?,
+    )
 }

@@ -33,7 +33,13 @@ pub(crate) struct Args {
 
 /// Writes the file.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let prepared = prepare::prepare(&args.model, &args.quantize, &args.data, Fallback::BatchNorm)?;
+    let prepared = prepare::prepare(
+        &args.model,
+        &args.quantize,
+        &args.data,
+        Fallback::BatchNorm,
+        prepare::ANY,
+    )?;
     let bytes = onnx::export(&prepared.integer);
     output::write_files(&[(&args.output, &bytes)])?;
     let size = output::size(bytes.len() as u64);

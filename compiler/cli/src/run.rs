@@ -77,7 +77,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 fn prepared(args: &Args) -> Result<Prepared> {
-    prepare::prepare(&args.model, &args.quantize, &args.data, Fallback::BatchNorm)
+    prepare::prepare(
+        &args.model,
+        &args.quantize,
+        &args.data,
+        Fallback::BatchNorm,
+        &args.target.target,
+    )
 }
 
 fn evaluate_emitted(args: &Args, language: Language) -> Result<Vec<(String, Array)>> {

@@ -56,7 +56,13 @@ struct Case {
 
 /// Prints a line for each compiler.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let prepared = prepare::prepare(&args.model, &args.quantize, &args.samples, Fallback::Noise)?;
+    let prepared = prepare::prepare(
+        &args.model,
+        &args.quantize,
+        &args.samples,
+        Fallback::Noise,
+        &args.target.target,
+    )?;
     let lowered = Lowered::new(&prepared.integer, &args.target)?;
     lowered.check_runs_here()?;
     let cases = cases(args, &prepared)?;

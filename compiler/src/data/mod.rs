@@ -6,6 +6,7 @@
 //! fits it, or one called `x`; [`Options::arrays`] decides otherwise.
 //! Labels are the integers of an array called `labels`, `label` or `y`.
 
+mod answers;
 mod fit;
 mod images;
 mod numpy;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use crate::ir::{Array, Model};
 use crate::{Result, bail};
 
+pub use answers::answers;
 pub use preprocess::{Channels, Layout, Preprocess, Preset, Resize, number, numbers};
 pub use range::{InputRange, state_ranges};
 pub use write::write_npz;

@@ -9,6 +9,7 @@ pub mod analyse;
 mod borders;
 pub mod calibrate;
 mod canonical;
+pub mod choose;
 mod equalise;
 mod fake_quant;
 mod fold_constants;

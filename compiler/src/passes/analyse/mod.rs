@@ -179,9 +179,12 @@ impl Analysis {
         let mut found = HashMap::new();
         integer::run_with(&self.integer, &inputs, &mut |id, array| {
             let tensor = &self.integer[id];
-            if let Elem::Quantized(params) = &tensor.ty.elem {
-                found.insert(tensor.name.clone(), params.reals(array));
-            }
+            let reals = match &tensor.ty.elem {
+                Elem::Quantized(params) => params.reals(array),
+                Elem::Float => array.clone(),
+                Elem::Int(_) | Elem::Bool => return,
+            };
+            found.insert(tensor.name.clone(), reals);
         })?;
         Ok(found)
     }

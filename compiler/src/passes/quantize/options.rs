@@ -60,6 +60,12 @@ impl Options {
         named.next().map_or(self.scheme, |layers| layers.scheme)
     }
 
+    /// Whether something is said of a node in particular.
+    pub fn names(&self, node: &Node) -> bool {
+        let mut layers = self.layers.iter();
+        layers.any(|layers| matches(&layers.pattern, &node.name))
+    }
+
     /// Whether the weights of a node are rounded as samples teach.
     pub fn learns(&self, node: &Node) -> bool {
         matches!(self.scheme(node).weights, Weights::Integers(form) if form.rounding == Rounding::Gptq)
