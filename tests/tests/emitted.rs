@@ -88,6 +88,12 @@ fn reals() -> Model {
     real.push((Softmax { axis: 3 }.into(), vec![x], false));
     let functions = unary_functions().into_iter();
     real.extend(functions.map(|function| (Unary { function }.into(), vec![x], false)));
+    let power = Binary {
+        function: BinaryFunction::Pow,
+        activation,
+    };
+    let exponent = graph.reals(&[1], 3.0, 3.0);
+    real.push((power.into(), vec![x, exponent], false));
     let outputs = real.into_iter();
     let mut outputs: Vec<TensorId> = outputs
         .map(|(op, operands, _)| graph.node_of(op, &operands, Elem::Float))

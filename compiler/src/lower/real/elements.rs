@@ -24,8 +24,9 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, op: &Binary) -> Result<()> 
     let function = op.function.steps(exponent.as_deref());
     let function = function.expect("`check` demands steps");
     let what = op.function.name().to_lowercase();
-    each(cx, node, 2, &what, &|m, _, v| {
-        let y = function.apply(m, &v[0], &v[1]);
+    let operands = if function.reads_both() { 2 } else { 1 };
+    each(cx, node, operands, &what, &|m, _, v| {
+        let y = function.apply(m, &v[0], &v[operands - 1]);
         functions::clamp(m, &y, op.activation.min, op.activation.max)
     });
     Ok(())

@@ -143,6 +143,11 @@ impl BinaryFunction {
 }
 
 impl Pair {
+    /// Whether the value depends on the second operand; a power's is known.
+    pub(crate) fn reads_both(self) -> bool {
+        matches!(self, Pair::Plain(_))
+    }
+
     /// The value at two reals.
     pub(crate) fn apply<A: Arithmetic>(self, m: &mut A, a: &A::Real, b: &A::Real) -> A::Real {
         match self {
