@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::activations::range;
+use super::correction::correction;
 use super::rounding::{Rounded, outputs};
 use super::weights::own_scales;
-use super::{Activations, Options, Weights, reals, replace};
+use super::{Activations, Options, Rounding, Weights, reals, replace};
 use crate::ir::{Array, Elem, Model, Node, TensorId};
 use crate::ops::Op;
 use crate::passes::rewrite::set_constant;
@@ -91,7 +92,13 @@ fn weights(model: &mut Model, position: usize, options: &Options) -> Result<()> 
         // A layer that the default scheme has no range for: its weights stay as they are.
         Weights::Integers(_) if options.scheme(node).activations != Activations::Float => {}
         Weights::Integers(form) => {
-            let rounded = Rounded::of(&node.op, &w, form, |_| 0.0);
+            let mut rounded = Rounded::of(&node.op, &w, form, |_| 0.0);
+            if let (Rounding::Gptq, Some(moments)) = (form.rounding, &model[node.output].moments) {
+                rounded = rounded.learned(&node.op, &w, form, moments);
+            }
+            if let Some(gains) = correction(model, node, &rounded.reals) {
+                correct(model, position, &gains);
+            }
             let value = Array::i32(w.shape.clone(), rounded.integers);
             replace(model, position, 1, rounded.params, value);
         }
@@ -104,4 +111,16 @@ fn weights(model: &mut Model, position: usize, options: &Options) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Adds to the bias of each output channel.
+fn correct(model: &mut Model, position: usize, gains: &[f64]) {
+    let node = &model.nodes[position];
+    let own = model.constant(node, 2).map(Array::reals);
+    // A single number stands for every channel.
+    let number = |c: usize| own.map_or(0.0, |own| own[c % own.len()]);
+    let bias = gains.iter().enumerate();
+    let bias = bias.map(|(c, gain)| (f64::from(number(c)) + gain) as f32);
+    let bias = Array::f32([gains.len()], bias.collect());
+    set_constant(model, position, 2, bias);
 }
