@@ -6,4 +6,4 @@ tests/setup.sh
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
-cargo test --workspace
+cargo test --workspace --no-fail-fast

@@ -343,35 +343,45 @@ fn plain_tensor(name: &str, array: &Array) -> TensorProto {
 
 /// A constant of plain elements, in the type that the model gives them.
 fn typed_tensor(name: &str, array: &Array, elem: &Elem) -> TensorProto {
-    let (data_type, bytes) = match elem {
-        Elem::Int(int) => (data_type(*int), usize::from(int.bits.max(8)) / 8),
-        Elem::Bool => (DataType::Bool, 1),
-        Elem::Float | Elem::Quantized(_) => return plain_tensor(name, array),
-    };
-    let integers = array.ints().iter();
-    let raw_data = integers.flat_map(|x| x.to_le_bytes().into_iter().take(bytes));
-    tensor(name, &array.shape, data_type, raw_data.collect())
+    let integers = || array.ints().iter().copied();
+    match elem {
+        Elem::Int(int) => packed_tensor(name, &array.shape, integers(), *int),
+        Elem::Bool => {
+            let bytes = integers().map(|x| x as u8).collect();
+            tensor(name, &array.shape, DataType::Bool, bytes)
+        }
+        Elem::Float | Elem::Quantized(_) => plain_tensor(name, array),
+    }
 }
 
 fn integer_tensor(name: &str, array: &Array, int: IntType) -> TensorProto {
-    let integers = array.quantized();
+    let integers = array.quantized().iter().map(|q| i64::from(*q));
+    packed_tensor(name, &array.shape, integers, int)
+}
+
+/// Integers of 4 bits stand two to a byte, the first in its lower half.
+fn packed_tensor(
+    name: &str,
+    shape: &[usize],
+    integers: impl Iterator<Item = i64>,
+    int: IntType,
+) -> TensorProto {
     let raw_data = match int.bits {
-        // Two to a byte, the first in its lower half.
         ..=4 => {
-            let half = |q: Option<&i32>| q.map_or(0, |q| *q as u8 & 15);
-            let pairs = integers.chunks(2);
+            let halves: Vec<u8> = integers.map(|q| q as u8 & 15).collect();
+            let pairs = halves.chunks(2);
             pairs
-                .map(|pair| half(pair.first()) | half(pair.get(1)) << 4)
+                .map(|pair| pair[0] | pair.get(1).unwrap_or(&0) << 4)
                 .collect()
         }
         bits => {
             let bytes = usize::from(bits) / 8;
-            let each = integers.iter();
-            each.flat_map(|q| q.to_le_bytes().into_iter().take(bytes))
+            integers
+                .flat_map(|q| q.to_le_bytes().into_iter().take(bytes))
                 .collect()
         }
     };
-    tensor(name, &array.shape, data_type(int), raw_data)
+    tensor(name, shape, data_type(int), raw_data)
 }
 
 fn tensor(name: &str, shape: &[usize], data_type: DataType, raw_data: Vec<u8>) -> TensorProto {
