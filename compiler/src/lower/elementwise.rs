@@ -231,13 +231,12 @@ fn nearby(x: f32, steps: i32) -> f32 {
 /// The largest distance of an integer from the zero point.
 pub(super) fn reach(params: &QuantParams) -> f64 {
     let (_, zero) = params.uniform();
-    let (low, high) = (params.int.min() as i32, params.int.max() as i32);
-    f64::from((high - zero).max(zero - low))
+    f64::from((params.high - zero).max(zero - params.low))
 }
 
-/// The largest magnitude of an integer, and of its distance from the zero point.
+/// The largest distance between two integers.
 pub(super) fn widest(params: &QuantParams) -> f64 {
-    (params.int.max() - params.int.min()) as f64
+    f64::from(params.high - params.low)
 }
 
 /// Rounding to i32 is defined below 2³¹ only; a zero point is added afterwards.

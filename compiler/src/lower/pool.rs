@@ -61,7 +61,7 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
         PoolKind::Average { count_include_pad } => {
             let ((s_x, zero_point), (s_y, _)) = (cx.quant(x), cx.quant(y));
             let ratio = s_x / s_y;
-            prove_fits(widest(from) * f64::from(ratio).max(1.0) * (kh * kw) as f64)?;
+            prove_fits(widest(from) * f64::from(ratio).max((kh * kw) as f64))?;
             let mean = Mean {
                 zero_point,
                 ratio,

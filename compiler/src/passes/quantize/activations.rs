@@ -3,8 +3,9 @@
 use super::groups::Groups;
 use super::steps;
 use super::{Activations, Options, Params};
-use crate::ir::{Elem, IntType, Model, Node, QuantParams, Range, TensorId};
+use crate::ir::{Clamp, Elem, IntType, Model, Node, QuantParams, Range, TensorId};
 use crate::ops::{Function, Op, PadMode, Unary};
+use crate::passes::activation::activation;
 use crate::passes::borders::Reals;
 use crate::passes::intervals;
 use crate::{Error, Result};
@@ -28,11 +29,6 @@ pub(super) fn params(model: &Model, options: &Options, reals: &Reals) -> Result<
     Error::collect(missing.collect::<Vec<_>>())?;
 
     let mut groups = Groups::new(model);
-    for id in &activations {
-        if let Some(range) = range(model, *id) {
-            groups.widen(*id, range);
-        }
-    }
     for node in model.nodes.iter().filter(integer) {
         groups.constrain(model, node);
         for id in node.operands() {
@@ -48,11 +44,16 @@ pub(super) fn params(model: &Model, options: &Options, reals: &Reals) -> Result<
     {
         groups.at_least_bits(node.output, bits(options, node).max(8));
     }
+    for id in &activations {
+        if let Some(range) = range(model, *id) {
+            groups.widen(*id, with_margin(model, *id, range, groups.bits(*id)));
+        }
+    }
     for node in model.nodes.iter().filter(integer) {
         groups.unify_concat(model, node);
     }
     for node in model.nodes.iter().filter(integer) {
-        if let Some(share) = least_width(model, node) {
+        if let Some(share) = least_width(model, &groups, node) {
             groups.at_least(
                 node.output,
                 share * (groups.bits(node.output) as f32).exp2(),
@@ -95,6 +96,23 @@ fn activations(model: &Model, reals: &Reals) -> Vec<TensorId> {
 pub(super) fn range(model: &Model, id: TensorId) -> Option<Range> {
     let producer = model.producer(id).map(|position| &model.nodes[position]);
     producer.and_then(known_range).or(model[id].range)
+}
+
+/// The range for so many bits: with 16 there are steps to spare for what the samples have not shown, so what a
+/// layer computes may be twice as large, within the layer's own limits.
+fn with_margin(model: &Model, id: TensorId, range: Range, bits: u8) -> Range {
+    let Some(node) = model.producer(id).map(|position| &model.nodes[position]) else {
+        return range;
+    };
+    if bits < 16 || known_range(node).is_some() || node.op.moves() {
+        return range;
+    }
+    let Clamp { min, max } = activation(&node.op).unwrap_or(Clamp::NONE);
+    let twice = Range {
+        min: (2.0 * range.min).max(min),
+        max: (2.0 * range.max).min(max),
+    };
+    range.union(twice)
 }
 
 /// Functions that fill a known interval keep it, so that inputs beyond the samples are not cut.
@@ -151,13 +169,13 @@ pub(super) fn of_range(range: Range, int: IntType, steps: i32) -> QuantParams {
 const SMALLEST_SCALE: f32 = 1e-12;
 
 /// The narrowest range of a result for which no sum, scaled to it, leaves 31 bits, divided by its number of steps.
-fn least_width(model: &Model, node: &Node) -> Option<f32> {
+fn least_width(model: &Model, groups: &Groups, node: &Node) -> Option<f32> {
     let reach = |range: Range| range.min.abs().max(range.max.abs());
     let operand = |i: usize| {
         let id = node.inputs.get(i).copied().flatten()?;
         match &model[id].value {
             Some(array) => intervals::of_array(array).map(reach),
-            None => range(model, id).map(reach),
+            None => Some(reach(groups.range(id))),
         }
     };
     let largest = match &node.op {
@@ -187,6 +205,7 @@ fn least_width(model: &Model, node: &Node) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::passes::testing::{Sketch, conv};
 
     fn uniform(min: f32, max: f32, int: IntType) -> (f32, i32) {
         of_range(Range { min, max }, int, 255).uniform()
@@ -220,6 +239,27 @@ mod tests {
         assert_eq!(limits(IntType::I8, 127), (-64, 63, -22));
         assert_eq!(limits(IntType::I16, 65_535), (-32_768, 32_767, -10_923));
         assert_eq!(limits(IntType::I16, 30_000), (-15_000, 15_000, -5_000));
+    }
+
+    #[test]
+    fn sixteen_bits_leave_room_within_the_activation() {
+        let mut sketch = Sketch::new();
+        let x = sketch.input("x", &[1, 2, 1, 1]);
+        let w = sketch.noise("w", &[2, 2, 1, 1]);
+        let mut op = conv();
+        op.activation = Clamp { min: 0.0, max: 6.0 };
+        let y = sketch.node("y", op, &[x, w]);
+        let z = sketch.node("z", conv(), &[y, w]);
+        let model = sketch.model(&[z]);
+        let range = |min, max| Range { min, max };
+        let margin = |id, given, bits| with_margin(&model, id, given, bits);
+        assert_eq!(margin(y, range(0.0, 2.0), 16), range(0.0, 4.0));
+        assert_eq!(margin(y, range(0.0, 5.0), 16), range(0.0, 6.0));
+        assert_eq!(margin(z, range(-1.0, 5.0), 16), range(-2.0, 10.0));
+        assert_eq!(margin(z, range(1.0, 5.0), 16), range(1.0, 10.0));
+        // What enters the network is no guess, and 8 bits have no step to spare.
+        assert_eq!(margin(x, range(-1.0, 5.0), 16), range(-1.0, 5.0));
+        assert_eq!(margin(z, range(-1.0, 5.0), 8), range(-1.0, 5.0));
     }
 
     #[test]
