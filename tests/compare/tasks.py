@@ -253,7 +253,7 @@ def unlabelled(inputs):
 
 def portraits(name):
     x, _ = photographs((144, 256))
-    return unlabelled({name: x[:40].astype(np.float32) / np.float32(255)})
+    return unlabelled({name: x[:100].astype(np.float32) / np.float32(255)})
 
 
 def noise(name, shape):
