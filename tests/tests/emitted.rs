@@ -69,6 +69,8 @@ fn reals() -> Model {
         let w = graph.reals(&[37, 1, 2, 3], low, high);
         real.push((conv(37).into(), vec![x, w], false));
     }
+    let w = graph.weights_of(IntType::I16, &[35, 37, 2, 3], 0);
+    real.push((conv(1).into(), vec![x, w], false));
     let w = graph.reals(&[37, 9, 3, 3], -1.0, 1.0);
     let transposed = ConvTranspose {
         strides: [2, 2],

@@ -103,13 +103,14 @@ const BINARIES: [BinaryFunction; 6] = [
     BinaryFunction::Min,
 ];
 
-/// Weights of reals, of halves, or of integers with or without zero points.
+/// Weights of reals, of halves, or of integers of 8 and 16 bits with or without zero points.
 fn weights(graph: &mut Graph, shape: &[usize], axis: usize, kind: usize) -> TensorId {
     match kind {
         0 => graph.reals(shape, -0.5, 0.7),
         // Multiples of 2⁻³ up to 31 are halves.
         1 => graph.reals(shape, -31.25, 93.75),
         2 => graph.weights(shape, axis),
+        3 => graph.weights_of(IntType::I16, shape, axis),
         _ => graph.weights_of(IntType::U8, shape, axis),
     }
 }
@@ -128,7 +129,7 @@ proptest! {
             (1usize..=3, (1usize..=5, 1usize..=37)),
             (1usize..=20, (Just(1), Just(1))),
         ],
-        (kind, residual, bias, clamp) in (0usize..4, any::<bool>(), any::<bool>(), 0usize..3),
+        (kind, residual, bias, clamp) in (0usize..5, any::<bool>(), any::<bool>(), 0usize..3),
         seed in any::<u64>(),
     ) {
         let (groups, (depth, per_group)) = channels;
@@ -159,7 +160,7 @@ proptest! {
         dilations in [1usize..=2, 1usize..=2],
         pad in 0usize..=1,
         (groups, depth, per_group) in (1usize..=2, 1usize..=4, 1usize..=11),
-        kind in 0usize..4,
+        kind in 0usize..5,
         seed in any::<u64>(),
     ) {
         let pads = Pads { top: pad, left: pad, ..Pads::default() };
@@ -184,7 +185,7 @@ proptest! {
         [rows, depth] in [1usize..=9, 1usize..=20],
         columns in 1usize..=40,
         (mask_a, mask_b) in (0u8..4, 0u8..4),
-        (kind, computed, bias) in (0usize..4, 0usize..3, any::<bool>()),
+        (kind, computed, bias) in (0usize..5, 0usize..3, any::<bool>()),
         seed in any::<u64>(),
     ) {
         let mut graph = Graph::new(seed);

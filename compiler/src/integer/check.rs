@@ -96,7 +96,7 @@ fn check_weights(model: &Model, node: &Node, operand: usize, params: &QuantParam
     if model.constant(node, operand).is_some() {
         let bits = if operand == 1 { 8 } else { 32 };
         if params.int.bits > bits {
-            bail!("the weights have {} bits", params.int.bits; hint: "at most 8 bits are supported");
+            bail!("the weights have {} bits", params.int.bits; hint: "at most 8 bits are supported beside integers; w16 leaves activations reals");
         }
         return Ok(());
     }

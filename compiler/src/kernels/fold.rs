@@ -42,7 +42,7 @@ pub(crate) struct Operand {
     /// Whether it is a constant of the program, which has a vector more than its elements.
     pub(crate) constant: bool,
     /// Its elements: reals, or integers. Where `bytes`, a constant of bytes, which compilers read faster than
-    /// lists of numbers, holds reals or IEEE halves (u16).
+    /// lists of numbers, holds reals, i16 or IEEE halves (u16).
     pub(crate) scalar: Scalar,
     pub(crate) bytes: bool,
     /// Whether it is read for each combined element, not once for each result.

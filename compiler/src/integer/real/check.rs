@@ -1,6 +1,6 @@
 //! Which nodes have a meaning in floating point.
 
-use crate::ir::{Elem, Granularity, Model, Node, TensorId};
+use crate::ir::{Elem, Granularity, IntType, Model, Node, TensorId};
 use crate::ops::Op;
 use crate::{Result, bail};
 
@@ -57,7 +57,7 @@ fn real(model: &Model, id: Option<TensorId>) -> Result<()> {
     }
 }
 
-/// Weights are constants of reals or of at most 8 bits, but for a product of two activations.
+/// Weights are constants of reals, of 16 bits with a sign or of at most 8 bits, but for a product of two activations.
 fn product(model: &Model, node: &Node) -> Result<()> {
     real(model, node.inputs[0])?;
     real(model, Some(node.output))?;
@@ -78,10 +78,12 @@ fn product(model: &Model, node: &Node) -> Result<()> {
     }
     match model.operand_type(node, 1).map(|ty| &ty.elem) {
         Some(Elem::Float) => Ok(()),
-        Some(Elem::Quantized(params)) if params.int.bits <= 8 => Ok(()),
+        Some(Elem::Quantized(params)) if params.int.bits <= 8 || params.int == IntType::I16 => {
+            Ok(())
+        }
         Some(Elem::Quantized(params)) => bail!(
             "the weights have {} bits", params.int.bits;
-            hint: "beside activations of reals weights have 8 bits or fewer"
+            hint: "beside activations of reals weights have 8 bits or fewer, or 16 with a sign"
         ),
         _ => bail!("the weights are plain integers"),
     }

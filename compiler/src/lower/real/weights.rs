@@ -50,6 +50,7 @@ impl<'a> Weights<'a> {
         match self.scalar {
             Scalar::F32 => "f32",
             Scalar::U16 => "half-precision",
+            Scalar::I16 => "16-bit",
             _ => "integer",
         }
     }
@@ -70,10 +71,10 @@ impl<'a> Weights<'a> {
                 let Data::I32(integers) = data else {
                     unreachable!("`verify` demands integers of a quantized constant")
                 };
-                order
-                    .iter()
-                    .map(|i| i.map_or(0, |i| integers[i] as u8))
-                    .collect()
+                let size = self.scalar.bytes();
+                let integer = |i: &Option<usize>| i.map_or(0, |i| integers[i]).to_le_bytes();
+                let all = order.iter().map(integer);
+                all.flat_map(|bytes| bytes.into_iter().take(size)).collect()
             }
         };
         bytes.resize(bytes.len() + lanes * self.scalar.bytes(), 0);

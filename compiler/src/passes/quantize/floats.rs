@@ -7,7 +7,7 @@ use super::correction::correction;
 use super::rounding::{Rounded, outputs};
 use super::weights::own_scales;
 use super::{Activations, Options, Rounding, Weights, reals, replace};
-use crate::ir::{Array, Elem, Model, Node, TensorId};
+use crate::ir::{Array, Elem, IntType, Model, Node, TensorId};
 use crate::ops::Op;
 use crate::passes::rewrite::set_constant;
 use crate::{Result, bail};
@@ -34,7 +34,7 @@ pub(super) fn came_quantized(model: &Model) -> bool {
     all.any(quantized)
 }
 
-fn has_weights(node: &Node) -> bool {
+pub(super) fn has_weights(node: &Node) -> bool {
     matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_))
 }
 
@@ -73,7 +73,9 @@ fn weights(model: &mut Model, position: usize, options: &Options) -> Result<()> 
     let (axis, channels) = outputs(&node.op, &w.shape);
     if let Some(Elem::Quantized(params)) = model.operand_type(node, 1).map(|ty| &ty.elem) {
         // Weights that came quantized stay so where each output channel has one scale.
-        if own_scales(params, axis, channels).is_err() || params.int.bits > 8 {
+        if own_scales(params, axis, channels).is_err()
+            || params.int.bits > 8 && params.int != IntType::I16
+        {
             reals(model, position, 1);
         }
         return Ok(());

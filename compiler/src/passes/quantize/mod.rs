@@ -116,8 +116,8 @@ fn check_scheme(model: &Model, node: &Node, scheme: Scheme) -> Result<()> {
     let Weights::Integers(form) = scheme.weights else {
         return Ok(());
     };
-    if scheme.activations == Activations::Float && form.bits > 8 {
-        bail!("{scheme}: weights beside activations of reals have 8 bits or fewer"; hint: "choose w8 or f16");
+    if floats::has_weights(node) && scheme.activations != Activations::Float && form.bits > 8 {
+        bail!("{scheme}: weights beside integers have 8 bits or fewer"; hint: "choose w8a16, or w16, which leaves activations reals");
     }
     let learns = form.rounding == Rounding::Gptq && Sum::of(model, node).is_some();
     if learns && model[node.output].moments.is_none() {

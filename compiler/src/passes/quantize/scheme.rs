@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! w8a8  w8a7  w8a4  w8a16  w4a8  w4a16  w2a8     integer weights and integer activations
-//! w8  w4                                         integer weights, activations stay reals
+//! w16  w8  w4  w2                                integer weights, activations stay reals
 //! f16  f32                                       reals
 //! w4a8,per-tensor,asymmetric,gptq
 //! ```
@@ -136,7 +136,7 @@ impl FromStr for Word {
                 },
                 None => bail!(
                     "`{text}` is no precision";
-                    hint: "there are w8a8, w8a7, w8a4, w8a16, w4a8, w4a16, w2a8, w8, w4, f16 and f32; \
+                    hint: "there are w8a8, w8a7, w8a4, w8a16, w4a8, w4a16, w2a8, w16, w8, w4, w2, f16 and f32; \
                            of integer weights per-channel, per-tensor, symmetric, asymmetric, nearest and gptq"
                 ),
             },
@@ -264,6 +264,7 @@ mod tests {
             "w4a8",
             "w4a16",
             "w2a8",
+            "w16",
             "w8",
             "w4",
             "f16",
