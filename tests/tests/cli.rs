@@ -360,10 +360,8 @@ fn eval_shows_both_accuracies() {
         model("digits.npz"),
         model("digits-test.npz"),
     );
-    let run = qcc(
-        Path::new("."),
-        &["eval", &digits, "--calibrate", &samples, "--data", &test],
-    );
+    let arguments = ["eval", &digits, "--calibrate", &samples, "--data", &test];
+    let run = qcc(Path::new("."), &arguments);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(run.stdout.contains("samples    360"), "{}", run.stdout);
     let percent = |row: &str| -> f64 {
@@ -376,6 +374,19 @@ fn eval_shows_both_accuracies() {
         "{}",
         run.stdout
     );
+
+    // The same as counts.
+    let json = qcc(Path::new("."), &[&arguments[..], &["--json"]].concat()).stdout;
+    let count = |field: &str| -> f64 {
+        let line = json.lines().find(|l| l.contains(&format!("\"{field}\":")));
+        let number = line.unwrap().rsplit(": ").next().unwrap();
+        number.trim_end_matches(',').parse().unwrap()
+    };
+    assert_eq!(count("samples"), 360.0);
+    for (row, field) in [("float", "float_right"), ("integer", "integer_right")] {
+        let share = 100.0 * count(field) / count("labelled");
+        assert!((share - percent(row)).abs() < 0.01, "{json}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use qcc_compiler::{Result, eval, integer};
 use rayon::prelude::*;
 
 use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
+use crate::json::Json;
 use crate::output;
 use crate::prepare::{self, Fallback, Prepared};
 
@@ -24,13 +25,17 @@ Without labels only the agreement of the two programs is shown.
 
 Examples:
   qcc eval digits.onnx --calibrate digits.npz --data digits-test.npz
-  qcc eval net.onnx --calibrate photos/ --data test/ --preset imagenet --resize 256")]
+  qcc eval net.onnx --calibrate photos/ --data test/ --preset imagenet --resize 256
+  qcc eval net.onnx --calibrate photos/ --data test/ --preset imagenet --resize 256 --json > accuracy.json")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Labelled samples: .npz, or a folder of images with labels.csv or one folder a class
     #[arg(long, value_name = "DATA", required = true)]
     data: Vec<PathBuf>,
+    /// Print as JSON, without times: the same bytes for the same network and samples
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     quantize: QuantizeArgs,
     #[command(flatten)]
@@ -75,7 +80,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         score = scores.into_iter().fold(score, Score::and);
     }
     bar.finish_and_clear();
-    output::print(&score.text());
+    output::print(&match args.json {
+        true => score.json().text(0) + "\n",
+        false => score.text(),
+    });
     Ok(0)
 }
 
@@ -150,10 +158,26 @@ impl Score {
             );
         }
         text += &format!("agreement  {}\n", per(self.agreed, self.answers));
-        if self.noise > 0.0 {
-            let decibel = 10.0 * (self.signal / self.noise).log10();
+        if let Some(decibel) = self.decibel() {
             text += &format!("fidelity   {decibel:.1} dB\n");
         }
         text
+    }
+
+    /// Signal to noise of the integer network's outputs; none where no output differs.
+    fn decibel(&self) -> Option<f64> {
+        (self.noise > 0.0).then(|| 10.0 * (self.signal / self.noise).log10())
+    }
+
+    fn json(&self) -> Json {
+        let count = |n: usize| Json::int(n as u64);
+        Json::Object(vec![
+            ("samples", count(self.answers)),
+            ("labelled", count(self.labelled)),
+            ("float_right", count(self.float_right)),
+            ("integer_right", count(self.integer_right)),
+            ("agreed", count(self.agreed)),
+            ("sqnr_db", self.decibel().map_or(Json::Null, Json::Number)),
+        ])
     }
 }
