@@ -174,6 +174,33 @@ impl Graph {
         self.constant(shape, params)
     }
 
+    /// Weights of a product in floating point, with a scale for each block along an axis, and a zero point.
+    pub fn weights_in_blocks(
+        &mut self,
+        shape: &[usize],
+        axis: usize,
+        size: usize,
+        zero_points: bool,
+    ) -> TensorId {
+        let lines = shape.iter().product::<usize>() / shape[axis];
+        let count = lines * shape[axis].div_ceil(size);
+        let mut params = self.random.weights(IntType::I8, count, 0, !zero_points);
+        if let Granularity::PerChannel {
+            scales,
+            zero_points,
+            ..
+        } = params.map
+        {
+            params.map = Granularity::Blocks {
+                axis,
+                size,
+                scales,
+                zero_points,
+            };
+        }
+        self.constant(shape, params)
+    }
+
     /// A constant of reals.
     pub fn reals(&mut self, shape: &[usize], low: f32, high: f32) -> TensorId {
         let count = shape.iter().product::<usize>();

@@ -103,14 +103,22 @@ const BINARIES: [BinaryFunction; 6] = [
     BinaryFunction::Min,
 ];
 
-/// Weights of reals, of halves, or of integers of 8 and 16 bits with or without zero points.
-fn weights(graph: &mut Graph, shape: &[usize], axis: usize, kind: usize) -> TensorId {
+/// Weights of reals, of halves, of integers of 8 and 16 bits with or without zero points, or with a scale for each
+/// block of `size` along `summed`.
+fn weights(
+    graph: &mut Graph,
+    shape: &[usize],
+    axis: usize,
+    kind: usize,
+    (summed, size): (usize, usize),
+) -> TensorId {
     match kind {
         0 => graph.reals(shape, -0.5, 0.7),
         // Multiples of 2⁻³ up to 31 are halves.
         1 => graph.reals(shape, -31.25, 93.75),
         2 => graph.weights(shape, axis),
         3 => graph.weights_of(IntType::I16, shape, axis),
+        5 | 6 => graph.weights_in_blocks(shape, summed, size, kind == 6),
         _ => graph.weights_of(IntType::U8, shape, axis),
     }
 }
@@ -129,7 +137,7 @@ proptest! {
             (1usize..=3, (1usize..=5, 1usize..=37)),
             (1usize..=20, (Just(1), Just(1))),
         ],
-        (kind, residual, bias, clamp) in (0usize..5, any::<bool>(), any::<bool>(), 0usize..3),
+        (kind, residual, bias, clamp) in (0usize..7, any::<bool>(), any::<bool>(), 0usize..3),
         seed in any::<u64>(),
     ) {
         let (groups, (depth, per_group)) = channels;
@@ -142,7 +150,7 @@ proptest! {
         prop_assume!(fits.is_ok());
         let y_shape = fits.expect("just seen").shape;
         let x = graph.real_input(&x_shape);
-        let w = weights(&mut graph, &w_shape, 0, kind);
+        let w = weights(&mut graph, &w_shape, 0, kind, (1, 1 + seed as usize % 3));
         let b = graph.reals(&[groups * per_group], -2.0, 2.0);
         let r = graph.real_input(&y_shape);
         let y = real(&mut graph, op, &[x, w, b, r]);
@@ -160,7 +168,7 @@ proptest! {
         dilations in [1usize..=2, 1usize..=2],
         pad in 0usize..=1,
         (groups, depth, per_group) in (1usize..=2, 1usize..=4, 1usize..=11),
-        kind in 0usize..5,
+        kind in 0usize..7,
         seed in any::<u64>(),
     ) {
         let pads = Pads { top: pad, left: pad, ..Pads::default() };
@@ -173,7 +181,7 @@ proptest! {
         let w_shape = [groups * depth, per_group, kernel[0], kernel[1]];
         prop_assume!(op.infer(&[Some(&Type::float(x_shape)), Some(&Type::float(w_shape))]).is_ok());
         let x = graph.real_input(&x_shape);
-        let w = weights(&mut graph, &w_shape, 1, if groups > 1 { kind % 2 } else { kind });
+        let w = weights(&mut graph, &w_shape, 1, if groups > 1 { kind % 2 } else { kind }, (0, 2));
         let b = graph.reals(&[groups * per_group], -2.0, 2.0);
         let y = real(&mut graph, op, &[x, w, b]);
         agrees(graph, y, seed)?;
@@ -185,7 +193,7 @@ proptest! {
         [rows, depth] in [1usize..=9, 1usize..=20],
         columns in 1usize..=40,
         (mask_a, mask_b) in (0u8..4, 0u8..4),
-        (kind, computed, bias) in (0usize..5, 0usize..3, any::<bool>()),
+        (kind, computed, bias) in (0usize..7, 0usize..3, any::<bool>()),
         seed in any::<u64>(),
     ) {
         let mut graph = Graph::new(seed);
@@ -194,7 +202,11 @@ proptest! {
         let (a_shape, b_shape) = (shape(mask_a, [rows, depth]), shape(mask_b, [depth, columns]));
         let a = if computed == 2 { graph.reals(&a_shape, -1.0, 2.0) } else { graph.real_input(&a_shape) };
         let b = match computed {
-            0 => weights(&mut graph, &b_shape, b_shape.len() - 1, kind),
+            0 => {
+                // Every other time whole blocks.
+                let size = if seed % 4 < 2 { 1 + seed as usize % 5 } else { depth };
+                weights(&mut graph, &b_shape, b_shape.len() - 1, kind, (b_shape.len() - 2, size))
+            }
             _ => graph.real_input(&b_shape),
         };
         let bias_id = graph.reals(&[columns], -2.0, 2.0);

@@ -1,7 +1,7 @@
 //! Which models have a meaning: every node on integers is listed here, or refused with a hint.
 
 use super::real;
-use crate::ir::{Array, Data, Elem, Granularity, Model, Node, QuantParams, TensorId};
+use crate::ir::{Array, Data, Elem, Model, Node, QuantParams, TensorId};
 use crate::ops::{Op, Reduction};
 use crate::{Error, Result, bail};
 
@@ -94,6 +94,12 @@ fn check_quantized(model: &Model, node: &Node) -> Result<()> {
 /// Weights and bias are known, but for a product of two activations.
 fn check_weights(model: &Model, node: &Node, operand: usize, params: &QuantParams) -> Result<()> {
     if model.constant(node, operand).is_some() {
+        if params.has_blocks() {
+            bail!(
+                "the weights have a scale for each block";
+                hint: "beside activations of integers weights have one scale a tensor or an output channel"
+            );
+        }
         let bits = if operand == 1 { 8 } else { 32 };
         if params.int.bits > bits {
             bail!("the weights have {} bits", params.int.bits; hint: "at most 8 bits are supported beside integers; w16 leaves activations reals");
@@ -111,8 +117,8 @@ fn check_weights(model: &Model, node: &Node, operand: usize, params: &QuantParam
 
 fn check_activation(model: &Model, id: Option<TensorId>, params: &QuantParams) -> Result<()> {
     let name = id.map_or("", |id| &model[id].name);
-    if matches!(params.map, Granularity::PerChannel { .. }) {
-        bail!("operand `{name}` has one scale a channel");
+    if !params.is_uniform() {
+        bail!("operand `{name}` has several scales");
     }
     if params.int.bits > 16 {
         bail!(

@@ -16,5 +16,5 @@ mod verify;
 pub(crate) use array::strides;
 pub use array::{Array, Data};
 pub use model::{Channel, Model, Moments, Node, Tensor, TensorId, Type};
-pub use quant::{Clamp, Elem, Granularity, IntType, QuantParams, Range};
+pub use quant::{Clamp, Elem, Granularity, IntType, QuantParams, Range, blocks};
 pub use verify::verify;

@@ -105,6 +105,24 @@ pub enum Granularity {
         /// One zero point for each index along the axis.
         zero_points: Vec<i32>,
     },
+    /// Those whose other indices are the same, and whose index along `axis` is after division by `size`.
+    Blocks {
+        /// The axis.
+        axis: usize,
+        /// Elements of a block; the last one may have fewer.
+        size: usize,
+        /// One scale for each block, row-major in the tensor's shape with blocks for elements along the axis.
+        scales: Vec<f32>,
+        /// One zero point for each block.
+        zero_points: Vec<i32>,
+    },
+}
+
+/// The block, in the order of [`Granularity::Blocks`], of each element of a tensor.
+pub fn blocks(shape: &[usize], axis: usize, size: usize) -> impl Fn(usize) -> usize + use<> {
+    let (extent, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+    let count = extent.div_ceil(size);
+    move |i| (i / inner / extent * count + i / inner % extent / size) * inner + i % inner
 }
 
 impl QuantParams {
@@ -136,19 +154,31 @@ impl QuantParams {
     }
 
     /// Scale and zero point of a tensor that has one of each.
-    /// Panics on per-channel parameters, which `verify` allows on constants only.
+    /// Panics on parameters with several scales, which `verify` allows on constants only.
     pub fn uniform(&self) -> (f32, i32) {
         match &self.map {
             Granularity::PerTensor { scale, zero_point } => (*scale, *zero_point),
-            Granularity::PerChannel { .. } => panic!("activations have one scale"),
+            _ => panic!("activations have one scale"),
         }
     }
 
+    /// Whether there is one scale for the whole tensor.
+    pub fn is_uniform(&self) -> bool {
+        matches!(self.map, Granularity::PerTensor { .. })
+    }
+
+    /// Whether there is a scale for each block.
+    pub fn has_blocks(&self) -> bool {
+        matches!(self.map, Granularity::Blocks { .. })
+    }
+
     /// The scale of each of `channels` indices along the axis of the channels; groups of channels repeat them.
+    /// Panics on scales of blocks, which `integer::check` allows beside activations of reals only.
     pub fn scales(&self, channels: usize) -> Vec<f32> {
         match &self.map {
             Granularity::PerTensor { scale, .. } => vec![*scale; channels],
             Granularity::PerChannel { scales, .. } => repeated(scales, channels),
+            Granularity::Blocks { .. } => panic!("blocks have scales of their own"),
         }
     }
 
@@ -157,6 +187,7 @@ impl QuantParams {
         match &self.map {
             Granularity::PerTensor { zero_point, .. } => vec![*zero_point; channels],
             Granularity::PerChannel { zero_points, .. } => repeated(zero_points, channels),
+            Granularity::Blocks { .. } => panic!("blocks have zero points of their own"),
         }
     }
 
@@ -196,6 +227,17 @@ impl QuantParams {
                 let channel = |i: usize| i / group * extent + i / run % extent;
                 let each = elements.enumerate();
                 each.map(|(i, q)| real(q, scales[channel(i)], zero_points[channel(i)]))
+                    .collect()
+            }
+            Granularity::Blocks {
+                axis,
+                size,
+                scales,
+                zero_points,
+            } => {
+                let block = blocks(&integers.shape, *axis, *size);
+                let each = elements.enumerate().map(|(i, q)| (q, block(i)));
+                each.map(|(q, b)| real(q, scales[b], zero_points[b]))
                     .collect()
             }
         };
@@ -286,6 +328,22 @@ impl Range {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_block_has_its_scale() {
+        // Blocks of 2 along the middle axis of [2, 3, 2]: two in each line, the second of one element.
+        let scales: Vec<f32> = (0..8).map(|b| 10f32.powi(b)).collect();
+        let mut params = QuantParams::per_tensor(IntType::I8, 1.0, 0);
+        params.map = Granularity::Blocks {
+            axis: 1,
+            size: 2,
+            scales,
+            zero_points: vec![0, 1, 0, 1, 0, 1, 0, 1],
+        };
+        let reals = params.reals(&Array::i32([2, 3, 2], vec![3; 12]));
+        let expected = [3e0, 2e1, 3e0, 2e1, 3e2, 2e3, 3e4, 2e5, 3e4, 2e5, 3e6, 2e7];
+        assert_eq!(reals.reals(), expected);
+    }
 
     #[test]
     fn each_group_of_a_transposed_convolution_has_its_scales() {

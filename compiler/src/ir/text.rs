@@ -111,6 +111,9 @@ fn write_map(map: &Granularity, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let largest = scales.iter().copied().fold(0.0, f32::max);
             write!(f, "q·[{least} .. {largest} along axis {axis}]")
         }
+        Granularity::Blocks { axis, size, .. } => {
+            write!(f, "q·[blocks of {size} along axis {axis}]")
+        }
     }
 }
 

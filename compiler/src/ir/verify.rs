@@ -7,7 +7,7 @@
 //! 5. Each node's output has the shape that its operator infers from its operands.
 //! 6. Quantized tensors: scales are positive and finite, zero points within the range in use, the range
 //!    within the type; one entry for each index of the axis where per channel (for the weights of a grouped
-//!    transposed convolution, one for each index and group); activations per tensor.
+//!    transposed convolution, one for each index and group), or for each block; activations per tensor.
 //! 7. Model outputs are defined.
 //!
 //! 2 to 4 and 6 concern the tensors in use: passes may leave others behind.
@@ -99,30 +99,34 @@ fn verify_node(model: &Model, node: &Node, defined: &mut [bool]) -> Result<()> {
     verify_granularity(model, node)
 }
 
-/// Only constants have a scale for each channel.
+/// Only constants have a scale for each channel or block.
 fn verify_granularity(model: &Model, node: &Node) -> Result<()> {
-    let per_channel = |id: &TensorId| match &model[*id].ty.elem {
-        Elem::Quantized(params) => matches!(params.map, Granularity::PerChannel { .. }),
+    let several = |id: &TensorId| match &model[*id].ty.elem {
+        Elem::Quantized(params) => !params.is_uniform(),
         _ => false,
     };
     let computed = node
         .operands()
         .filter(|id| model[*id].value.is_none())
         .chain([node.output])
-        .find(per_channel);
+        .find(several);
     if let Some(id) = computed {
-        bail!("activation `{}` has a scale a channel", model[id].name);
+        bail!("activation `{}` has several scales", model[id].name);
     }
     for (operand, id) in node.inputs.iter().enumerate() {
         let Some(Tensor { ty, name, .. }) = id.map(|id| &model[id]) else {
             continue;
         };
-        let Elem::Quantized(QuantParams {
-            map: Granularity::PerChannel { axis, scales, .. },
-            ..
-        }) = &ty.elem
-        else {
+        let Elem::Quantized(params) = &ty.elem else {
             continue;
+        };
+        let (axis, scales) = match &params.map {
+            Granularity::PerTensor { .. } => continue,
+            Granularity::PerChannel { axis, scales, .. } => (axis, scales),
+            Granularity::Blocks { .. } => {
+                verify_blocks(name, &ty.shape, &params.map)?;
+                continue;
+            }
         };
         let groups = match &node.op {
             Op::ConvTranspose(op) if operand == 1 => op.groups,
@@ -135,6 +139,26 @@ fn verify_granularity(model: &Model, node: &Node) -> Result<()> {
                 scales.len()
             );
         }
+    }
+    Ok(())
+}
+
+fn verify_blocks(name: &str, shape: &[usize], map: &Granularity) -> Result<()> {
+    let Granularity::Blocks {
+        axis, size, scales, ..
+    } = map
+    else {
+        return Ok(());
+    };
+    let fits = |extent: usize| {
+        let lines = shape.iter().product::<usize>() / extent.max(1);
+        scales.len() == lines * extent.div_ceil(*size)
+    };
+    if *size == 0 || !shape.get(*axis).is_some_and(|extent| fits(*extent)) {
+        bail!(
+            "operand `{name}` of shape {shape:?} has {} scales for blocks of {size} along axis {axis}",
+            scales.len()
+        );
     }
     Ok(())
 }
@@ -192,6 +216,11 @@ fn broken_law(params: &QuantParams) -> Option<&'static str> {
     let (scales, zero_points) = match &params.map {
         Granularity::PerTensor { scale, zero_point } => (vec![*scale], vec![*zero_point]),
         Granularity::PerChannel {
+            scales,
+            zero_points,
+            ..
+        }
+        | Granularity::Blocks {
             scales,
             zero_points,
             ..

@@ -133,7 +133,7 @@ impl Graph<'_> {
             clamp.max = params.dequantize(params.high);
         }
         let x = self.to.clamp(x, clamp);
-        let (scale, zero_point) = self.parameters(&result, params);
+        let (scale, zero_point) = self.parameters(&result, params, &[]);
         let integers = self.to.free(&format!("{result}_quantized"));
         self.push(
             "QuantizeLinear",
@@ -147,11 +147,15 @@ impl Graph<'_> {
     }
 
     fn dequantize(&mut self, x: &str, params: &QuantParams, shape: &[usize], result: String) {
-        let (scale, zero_point) = self.parameters(&result, params);
+        let (scale, zero_point) = self.parameters(&result, params, shape);
         let attributes = match &params.map {
             Granularity::PerChannel { axis, .. } if !shape.is_empty() => {
                 vec![("axis", Attribute::Int(*axis as i64))]
             }
+            Granularity::Blocks { axis, size, .. } => vec![
+                ("axis", Attribute::Int(*axis as i64)),
+                ("block_size", Attribute::Int(*size as i64)),
+            ],
             _ => vec![],
         };
         self.push(
@@ -162,8 +166,8 @@ impl Graph<'_> {
         );
     }
 
-    /// Names of scale and zero point.
-    fn parameters(&mut self, of: &str, params: &QuantParams) -> (String, String) {
+    /// Names of scale and zero point of a tensor of this shape.
+    fn parameters(&mut self, of: &str, params: &QuantParams, whole: &[usize]) -> (String, String) {
         let (shape, scales, zero_points) = match &params.map {
             Granularity::PerTensor { scale, zero_point } => {
                 (vec![], vec![*scale], vec![*zero_point])
@@ -173,6 +177,16 @@ impl Graph<'_> {
                 zero_points,
                 ..
             } => (vec![scales.len()], scales.clone(), zero_points.clone()),
+            Granularity::Blocks {
+                axis,
+                size,
+                scales,
+                zero_points,
+            } => {
+                let mut shape = whole.to_vec();
+                shape[*axis] = shape[*axis].div_ceil(*size);
+                (shape, scales.clone(), zero_points.clone())
+            }
         };
         let scale = self.to.free(&format!("{of}_scale"));
         let zero_point = self.to.free(&format!("{of}_zero_point"));
@@ -242,7 +256,7 @@ impl Graph<'_> {
 fn has_scales_of_groups(params: &QuantParams, shape: &[usize]) -> bool {
     match &params.map {
         Granularity::PerChannel { axis, scales, .. } => scales.len() != shape[*axis],
-        Granularity::PerTensor { .. } => false,
+        Granularity::PerTensor { .. } | Granularity::Blocks { .. } => false,
     }
 }
 

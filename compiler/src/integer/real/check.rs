@@ -93,9 +93,7 @@ fn uniform(model: &Model, id: TensorId) -> Result<()> {
     match &model[id].ty.elem {
         Elem::Quantized(params) => match params.map {
             Granularity::PerTensor { .. } => Ok(()),
-            Granularity::PerChannel { .. } => {
-                bail!("tensor `{}` has one scale a channel", model[id].name)
-            }
+            _ => bail!("tensor `{}` has several scales", model[id].name),
         },
         _ => bail!(
             "scale and zero point are not numbers known at compile time, one for the whole tensor";

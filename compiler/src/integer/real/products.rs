@@ -7,9 +7,10 @@ use crate::ir::{Array, Clamp, strides};
 use crate::ops::{Conv, ConvTranspose, MatMul, broadcast};
 
 /// The weights of a product: `integer − zero point` converted to reals, or reals; and their scales.
+/// Of weights with a scale for each block the reals are `(integer − zero point) · scale`.
 struct Weights {
     reals: Vec<f32>,
-    /// One for each output channel, of integer weights.
+    /// One for each output channel, of integer weights without blocks.
     scales: Option<Vec<f32>>,
 }
 
@@ -23,6 +24,12 @@ impl Weights {
                 scales: None,
             };
         };
+        if params.has_blocks() {
+            return Weights {
+                reals: params.reals(array).reals().to_vec(),
+                scales: None,
+            };
+        }
         let zero_points = params.zero_points(channels);
         let integers = array.quantized().iter().enumerate();
         Weights {

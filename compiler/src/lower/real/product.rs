@@ -1,10 +1,11 @@
 //! Conv: `acc = 0; acc = acc + x·w` for tap row, tap column, input channel; then the weights' scale, the bias,
 //! the residual, the clamp. Padding counts as zeros, which change no finite sum.
+//! Where blocks of input channels have scales of their own, a weight is `(integer − zero point) · scale` in registers.
 
 use crate::Result;
 use crate::ir::{Clamp, Node};
 use crate::kernel::{Expr, Scalar};
-use crate::kernels::fold::{self, Axis, Step, Steps};
+use crate::kernels::fold::{self, Steps};
 use crate::kernels::{View, Window};
 use crate::lower::product::{self, Windows, four};
 use crate::lower::real::weights::Weights;
@@ -161,14 +162,18 @@ impl Part {
         let padded = self.width.next_multiple_of(cx.target.lanes);
         let taps = kh * kw;
         let tile = taps * depth * padded;
-        let packed = self.packed(groups, per_group, taps, depth, padded, order);
+        let packed = |step: usize| {
+            let order = |m: usize, tap: usize, c: usize| order(m, tap, c * step);
+            self.packed(groups, per_group, taps, depth / step, padded, &order)
+        };
+        let block = weights.blocks.as_ref().map_or(depth, |blocks| blocks.size);
         let mut operands = vec![memory("x", Scalar::F32, true)];
         let mut strides_of: Vec<Buffer> = vec![Buffer::of(input, depth)];
         strides_of[0].pixel = [strides[0] * input.strides[1], strides[1] * input.strides[2]];
         strides_of[0].channel = usize::from(self.across);
         strides_of[0].tile = 0;
         if taps * depth > 0 {
-            operands.push(weights.pack(cx, &packed));
+            operands.push(weights.pack(cx, &packed(1)));
             strides_of.push(Buffer {
                 group: self.count * tile,
                 tile,
@@ -183,6 +188,18 @@ impl Part {
                     true,
                 ));
                 strides_of.push(self.of_channels(per_group));
+            }
+            if let Some(blocks) = &weights.blocks {
+                let tile = tile / block;
+                for operand in blocks.pack(cx, &packed(block)) {
+                    operands.push(operand);
+                    strides_of.push(Buffer {
+                        group: self.count * tile,
+                        tile,
+                        channel: 1,
+                        ..Buffer::default()
+                    });
+                }
             }
         }
         let numbers = [("scales", &ending.scales), ("bias", &ending.bias)];
@@ -212,7 +229,26 @@ impl Part {
         let combined = if taps * depth == 0 {
             vec![]
         } else {
-            self.combined(&input, [kh, kw], steps, depth, padded, operands.len())
+            let scales = operands.iter().filter(|o| o.inside).count() - 2;
+            let others = operands.len() - 2;
+            let along = |extent: usize, x: usize, w: usize, blocks: usize| {
+                let per_block = if weights.blocks.is_some() { scales } else { 0 };
+                let rest = std::iter::repeat_n(0, others - per_block);
+                let blocks = std::iter::repeat_n(blocks, per_block);
+                axis(extent, [x, w].into_iter().chain(blocks).chain(rest))
+            };
+            let (count, pixel) = (depth / block, depth * padded);
+            vec![
+                along(
+                    kh,
+                    steps[0] * input.strides[1],
+                    kw * pixel,
+                    kw * count * padded,
+                ),
+                along(kw, steps[1] * input.strides[2], pixel, count * padded),
+                along(count, block, block * padded, padded),
+                along(block, 1, padded, 0),
+            ]
         };
         if combined.is_empty() {
             // Nothing is read of the input; its buffer stays an argument.
@@ -240,10 +276,14 @@ impl Part {
             cx,
             &places,
             &|steps, acc, v| {
-                let w = if zeros {
-                    steps.sub(&v[1], &v[2])
-                } else {
-                    v[1].clone()
+                let w = match &weights.blocks {
+                    Some(blocks) if blocks.has_zero_points() => {
+                        let w = steps.sub(&v[1], &v[3]);
+                        steps.mul(&w, &v[2])
+                    }
+                    Some(_) => steps.mul(&v[1], &v[2]),
+                    None if zeros => steps.sub(&v[1], &v[2]),
+                    None => v[1].clone(),
                 };
                 let product = crate::kernel::op("mul_f32", [v[0].clone(), w]);
                 crate::kernel::op("add_f32", [acc, product])
@@ -286,31 +326,6 @@ impl Part {
             channel: 1,
             ..Buffer::default()
         }
-    }
-
-    /// Tap rows, tap columns, input channels: of the input and of the weights; others stand still.
-    fn combined(
-        &self,
-        input: &View,
-        [kh, kw]: [usize; 2],
-        steps: [usize; 2],
-        depth: usize,
-        padded: usize,
-        operands: usize,
-    ) -> Vec<Axis> {
-        let along = |extent: usize, x: usize, w: usize| {
-            let others = std::iter::repeat_n(0, operands - 1);
-            let steps = [x, w].into_iter().chain(others);
-            Axis {
-                extent,
-                steps: steps.map(Step::By).collect(),
-            }
-        };
-        vec![
-            along(kh, steps[0] * input.strides[1], kw * depth * padded),
-            along(kw, steps[1] * input.strides[2], depth * padded),
-            along(depth, 1, padded),
-        ]
     }
 }
 

@@ -14,12 +14,14 @@ use crate::{Result, bail};
 use qcc_runtime_support::{half, to_half};
 
 /// The names of the nodes that are computed in floating point: those whose scheme says so, and in a network of
-/// which a part came quantized those that nothing quantizes and no range is known for.
+/// which a part came quantized those that nothing quantizes and no range is known for, and those whose weights
+/// have a scale for each block.
 pub(in crate::passes) fn nodes(model: &Model, options: &Options) -> BTreeSet<String> {
     let imported = came_quantized(model);
     let real = model.nodes.iter().filter(|node| {
         let asked = options.scheme(node).activations == Activations::Float;
-        !is_border(node) && (asked || imported && lacks_range(model, node))
+        !is_border(node)
+            && (asked || imported && lacks_range(model, node) || has_blocks(model, node))
     });
     real.map(|node| node.name.clone()).collect()
 }
@@ -41,6 +43,12 @@ pub(super) fn has_weights(node: &Node) -> bool {
 /// What came with the file and depends on the input's values.
 fn is_border(node: &Node) -> bool {
     matches!(node.op, Op::Quantize(_) | Op::Dequantize(_))
+}
+
+/// Whether a scale in the middle of its sums keeps a node from the integers.
+fn has_blocks(model: &Model, node: &Node) -> bool {
+    let blocks = |id: TensorId| matches!(&model[id].ty.elem, Elem::Quantized(p) if p.has_blocks());
+    node.operands().any(blocks)
 }
 
 fn lacks_range(model: &Model, node: &Node) -> bool {
@@ -72,10 +80,9 @@ fn weights(model: &mut Model, position: usize, options: &Options) -> Result<()> 
     };
     let (axis, channels) = outputs(&node.op, &w.shape);
     if let Some(Elem::Quantized(params)) = model.operand_type(node, 1).map(|ty| &ty.elem) {
-        // Weights that came quantized stay so where each output channel has one scale.
-        if own_scales(params, axis, channels).is_err()
-            || params.int.bits > 8 && params.int != IntType::I16
-        {
+        // Weights that came quantized stay so where each output channel or block has one scale.
+        let kept = params.has_blocks() || own_scales(params, axis, channels).is_ok();
+        if !kept || params.int.bits > 8 && params.int != IntType::I16 {
             reals(model, position, 1);
         }
         return Ok(());

@@ -231,7 +231,9 @@ fn per_tensor(model: &mut Model, position: usize, operand: usize, bits: u8, opti
 
 /// A constant that came quantized and is used as reals.
 fn reals(model: &mut Model, position: usize, operand: usize) {
-    let id = model.nodes[position].inputs[operand].expect("the caller saw it");
+    let Some(id) = model.nodes[position].inputs[operand] else {
+        return;
+    };
     let tensor = &model[id];
     if let (Elem::Quantized(params), Some(array)) = (&tensor.ty.elem, &tensor.value) {
         let array = params.reals(array);

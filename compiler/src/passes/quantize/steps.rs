@@ -64,6 +64,8 @@ fn largest_sum(model: &Model, options: &Options, node: &Node, w: &Array) -> f64 
     let mut sums = vec![0.0; count];
     let mut add = |i: usize, steps: f64| sums[outputs(i)] += steps.abs();
     match (own, options.scheme(node).weights) {
+        // Their layer is in floating point.
+        (Some(Elem::Quantized(params)), _) if params.has_blocks() => {}
         (Some(Elem::Quantized(params)), _) => {
             let scales = params.scales(count);
             let reals = params.reals(w);

@@ -47,6 +47,9 @@ pub(super) fn own_scales(params: &QuantParams, axis: usize, channels: usize) -> 
             "the weights have several scales along axis {own}, outputs lie along axis {axis}";
             hint: "quantize weights per tensor or per output channel"
         ),
+        Granularity::Blocks { size, .. } => {
+            bail!("the weights have a scale for each block of {size}")
+        }
     }
 }
 

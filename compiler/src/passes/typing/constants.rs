@@ -1,7 +1,7 @@
 //! Scales and zero points from the constants of Q and DQ, and how they follow a movement.
 
-use crate::ir::{Array, Data, Elem, Granularity, IntType, Model, Node, QuantParams};
-use crate::ops::{Op, Scales};
+use crate::ir::{Array, Data, Elem, Granularity, IntType, Model, Node, QuantParams, blocks};
+use crate::ops::{Op, Operator, Scales};
 use crate::{Result, bail};
 
 /// What a Q makes of reals, if scale and zero point are one known number each.
@@ -31,11 +31,7 @@ pub(super) fn of_dequantize(model: &Model, node: &Node) -> Result<Option<QuantPa
     let known = model.constant(node, 0).is_some();
     match op.scales {
         Scales::One => {}
-        Scales::Axis(_) if known => {}
-        Scales::Blocks { size, .. } if known => bail!(
-            "weights have a scale for each block of {size}";
-            hint: "quantize weights per tensor or per output channel"
-        ),
+        Scales::Axis(_) | Scales::Blocks { .. } if known => {}
         _ => bail!(
             "an activation has a scale for each channel or block";
             hint: "quantize activations per tensor; only weights may have several scales"
@@ -74,6 +70,12 @@ fn params(model: &Model, node: &Node, int: IntType, scales: Scales) -> Result<Op
     let map = match scales {
         Scales::Axis(axis) if scale.len() > 1 => Granularity::PerChannel {
             axis,
+            scales: scales_found.to_vec(),
+            zero_points,
+        },
+        Scales::Blocks { axis, size } => Granularity::Blocks {
+            axis,
+            size,
             scales: scales_found.to_vec(),
             zero_points,
         },
@@ -126,6 +128,20 @@ pub(super) fn positive(array: &Array, mut params: QuantParams) -> (Vec<i32>, Qua
                 }
             }
         }
+        Granularity::Blocks {
+            axis,
+            size,
+            scales,
+            zero_points,
+        } => {
+            let pairs = scales.iter_mut().zip(zero_points);
+            let flipped: Vec<bool> = pairs.map(|(s, z)| flip(s, z)).collect();
+            let block = blocks(&array.shape, *axis, *size);
+            let negative = integers.iter_mut().enumerate();
+            negative
+                .filter(|(i, _)| flipped[block(*i)])
+                .for_each(|(_, q)| *q = -*q);
+        }
     }
     (integers, params)
 }
@@ -154,6 +170,24 @@ pub(super) fn moved(
                 .find(|a| to[*a] == from[*axis] && to[..*a].iter().product::<usize>() == before)?,
             _ => return None,
         };
+    }
+    if let Granularity::Blocks {
+        axis,
+        size,
+        scales,
+        zero_points,
+    } = &mut params.map
+    {
+        // Scales and zero points move as the tensor does.
+        let Op::Transpose(op) = op else { return None };
+        let mut shape = from.to_vec();
+        shape[*axis] = shape[*axis].div_ceil(*size);
+        let moved = op.eval(&[Some(&Array::f32(shape.clone(), scales.clone()))]);
+        *scales = moved.reals().to_vec();
+        let wide = zero_points.iter().map(|z| i64::from(*z)).collect();
+        let moved = op.eval(&[Some(&Array::i64(shape, wide))]);
+        *zero_points = moved.ints().iter().map(|z| *z as i32).collect();
+        *axis = op.perm.iter().position(|a| a == axis)?;
     }
     Some(params)
 }

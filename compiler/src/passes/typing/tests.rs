@@ -1,6 +1,6 @@
 use super::*;
 use crate::ir::{Granularity, IntType, verify};
-use crate::ops::{BinaryFunction, Pool, PoolKind};
+use crate::ops::{BinaryFunction, Dequantize, MatMul, Pool, PoolKind, Quantize, Scales, Transpose};
 use crate::passes::testing::{Sketch, conv};
 use crate::passes::{Stage, quantize};
 use crate::{eval, integer, passes};
@@ -169,4 +169,64 @@ fn a_negative_scale_of_weights_changes_their_sign() {
         zero_point: 0,
     };
     assert_eq!(*map, expected);
+}
+
+/// `[2, 3]` integers in blocks of 2 along the second axis, as a file has them, and their reals.
+fn blocks(sketch: &mut Sketch) -> (TensorId, [f32; 6]) {
+    let w = sketch.integers("w", &[2, 3], IntType::I8, &[1, 2, 3, 4, 5, 6]);
+    let scale = sketch.constant("scale", &[2, 2], &[1.0, 10.0, 100.0, 1000.0]);
+    let zero = sketch.integers("zero", &[2, 2], IntType::I8, &[1, 0, 0, 7]);
+    let scales = Scales::Blocks { axis: 1, size: 2 };
+    let reals = sketch.node("reals", Dequantize { scales }, &[w, scale, zero]);
+    (reals, [0.0, 1.0, 30.0, 400.0, 500.0, -1000.0])
+}
+
+#[test]
+fn a_layer_with_scales_of_blocks_is_in_floating_point() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 3]);
+    let x8 = sketch.qdq("x8", x, (0.5, 3));
+    let (w, reals) = blocks(&mut sketch);
+    let w = sketch.node("turned", Transpose { perm: vec![1, 0] }, &[w]);
+    let activation = Clamp::NONE;
+    let sum = sketch.node("sum", MatMul { activation }, &[x8, w]);
+    let y = sketch.qdq("y", sum, (2.0, 7));
+    let model = sketch.model(&[y]);
+    let integer = crate::pipeline::quantize(model.clone(), &Default::default()).unwrap();
+    assert_eq!(integer::reals(&integer), ["sum (MatMul)"]);
+    let sum = integer
+        .nodes
+        .iter()
+        .find(|node| node.name == "sum")
+        .expect("it is there");
+    let w = &integer[sum.inputs[1].expect("its weights")];
+    let Elem::Quantized(params) = &w.ty.elem else {
+        panic!("the weights stay integers");
+    };
+    let turned: Vec<f32> = (0..6).map(|i| reals[i % 2 * 3 + i / 2]).collect();
+    let value = w.value.as_ref().expect("weights are known");
+    assert_eq!(params.reals(value).reals(), turned);
+    let x = Array::f32([1, 3], vec![0.5, -1.0, 0.24]);
+    let outputs = integer::run(
+        &integer,
+        &integer::quantize_inputs(&integer, std::slice::from_ref(&x)),
+    );
+    let outputs = integer::dequantize_outputs(&integer, outputs.unwrap());
+    assert_eq!(outputs, eval::run(&model, &[x]).unwrap());
+}
+
+#[test]
+fn scales_of_blocks_of_an_activation_are_refused() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[2, 3]);
+    let scale = sketch.constant("scale", &[2, 2], &[1.0, 10.0, 100.0, 1000.0]);
+    let scales = Scales::Blocks { axis: 1, size: 2 };
+    let int = IntType::I8;
+    let y = sketch.node("y", Quantize { int, scales }, &[x, scale]);
+    let mut model = sketch.model(&[y]);
+    assert_eq!(
+        run(&mut model).unwrap_err().to_string(),
+        "y (QuantizeLinear): an activation has a scale for each channel or block; hint: quantize activations \
+         per tensor; only weights may have several scales"
+    );
 }
