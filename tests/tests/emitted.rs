@@ -174,11 +174,7 @@ fn operators(graph: &mut Graph, x: TensorId, other: TensorId) -> Vec<(Op, Vec<Te
     let function = Function::Sigmoid;
     all.push((Unary { function }.into(), vec![x], false));
     use BinaryFunction::{Add, Div, Mul, Sub};
-    let wide = matches!(&graph.model[x].ty.elem, Elem::Quantized(p) if p.int.bits > 8);
     for function in [Add, Sub, Mul, Div] {
-        if wide && function == Div {
-            continue;
-        }
         let op = Binary {
             function,
             activation,

@@ -2,7 +2,7 @@
 //! the integer evaluator says, bit for bit.
 
 use proptest::prelude::*;
-use qcc_compiler::ir::{Clamp, Elem, IntType, QuantParams, TensorId, Type};
+use qcc_compiler::ir::{Array, Clamp, Elem, IntType, QuantParams, TensorId, Type};
 use qcc_compiler::ops::{
     ArgMax, Binary, BinaryFunction, Concat, Coordinates, Function, Gather, Nearest, Operator,
     PRelu, Pad, PadMode, Pads, Pool, PoolKind, Reduce, Reduction, Reshape, Resize, ResizeMode,
@@ -99,7 +99,7 @@ proptest! {
         let (a, b) = (graph.params(), graph.params());
         let result = graph.params();
         let bits = [&a, &b, &result].map(|params| params.int.bits);
-        let only_bytes = matches!(BINARIES[which], BinaryFunction::Div | BinaryFunction::Pow);
+        let only_bytes = BINARIES[which] == BinaryFunction::Pow;
         prop_assume!(!only_bytes || bits == [8; 3]);
         let (mask_b, missing_a) = if seed % 2 == 0 { (0, missing_a) } else { (mask_b, 0) };
         let a_shape = broadcast(&shape, mask_a, missing_a);
@@ -111,6 +111,25 @@ proptest! {
         let operands = if seed % 3 == 0 { [b, a] } else { [a, b] };
         let y = graph.node(op, &operands, result);
         agrees(graph, y, seed)?;
+    }
+
+    #[test]
+    fn zero_is_divided_by_zero(shape in shape(1..=2), bits in prop_oneof![Just(8u8), Just(16)], seed in any::<u64>()) {
+        let mut graph = Graph::new(seed);
+        let params = |zero_point| QuantParams::per_tensor(IntType { bits, signed: true }, 0.03, zero_point);
+        let x = graph.input(&shape, params(3));
+        // A product with its zero point is 0.
+        let zero = graph.model.add_tensor(
+            "zero",
+            Type { shape: vec![1], elem: Elem::Quantized(params(-5)) },
+            Some(Array::i32([1], vec![-5])),
+        );
+        let times = |function| Binary { function, activation: Clamp::NONE };
+        let nothing = graph.node(times(BinaryFunction::Mul), &[x, zero], params(7));
+        let none = graph.node(times(BinaryFunction::Div), &[nothing, nothing], params(1));
+        let infinite = graph.node(times(BinaryFunction::Div), &[x, nothing], params(2));
+        let model = graph.finish(&[none, infinite]);
+        check(&model, seed, 4).map_err(TestCaseError::fail)?;
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Unary functions, binary arithmetic and PRelu.
 
 use crate::ir::{Array, Clamp, Data, Node, QuantParams, TensorId};
-use crate::kernel::{Expr, Scalar, op};
+use crate::kernel::{Expr, Scalar, int, op};
 use crate::kernels::elementwise::{splat, subtract};
 use crate::lower::Lowering;
 use crate::lower::movement::unsigned;
@@ -99,11 +99,17 @@ fn steps_of_reals(cx: &mut Lowering, function: &Binary, [a, b, y]: [TensorId; 3]
         BinaryFunction::Mul => "mul_f32",
         BinaryFunction::Max => "max_f32",
         BinaryFunction::Min => "min_f32",
-        BinaryFunction::Div | BinaryFunction::Pow => bail!(
-            "{} of 16-bit integers has no kernel", function.function.name();
-            hint: "give its operands and its result 8 bits, or replace a division by a product"
+        BinaryFunction::Div if function.activation.apply(0.0) == 0.0 => "div_f32",
+        BinaryFunction::Div => bail!(
+            "a division of 16-bit integers whose activation cuts 0 off has no kernel";
+            hint: "give its operands and its result 8 bits"
+        ),
+        BinaryFunction::Pow => bail!(
+            "Pow of 16-bit integers has no kernel";
+            hint: "give its operands and its result 8 bits"
         ),
     };
+    let divides = function.function == BinaryFunction::Div;
     let ((s_a, z_a), (s_b, z_b), (s_y, _)) = (cx.quant(a), cx.quant(b), cx.quant(y));
     let params = cx.params(y);
     let limits = cx.limits(y, (params.low, params.high));
@@ -111,11 +117,14 @@ fn steps_of_reals(cx: &mut Lowering, function: &Binary, [a, b, y]: [TensorId; 3]
     let sources = cx.sources(&[a, b], y);
     let kernel_name = cx.name(&function.function.name().to_lowercase());
     let mut kernel = sources.space.arithmetic(&kernel_name, &limits, &|v| {
-        let real = |x: &Expr, zero, scale| {
-            let difference = op("to_f32", [subtract(x.clone(), zero)]);
-            op("mul_f32", [difference, splat(scale)])
+        let [a, b] = [(0, z_a), (1, z_b)].map(|(i, zero)| subtract(v[i].clone(), zero));
+        let b = if divides {
+            no_zero_below_zero(&a, b)
+        } else {
+            b
         };
-        let y = op(name, [real(&v[0], z_a, s_a), real(&v[1], z_b, s_b)]);
+        let real = |difference, scale| op("mul_f32", [op("to_f32", [difference]), splat(scale)]);
+        let y = op(name, [real(a, s_a), real(b, s_b)]);
         let y = limited(y, clamp);
         let y = op("div_f32", [y, splat(s_y)]);
         let y = op("max_f32", [y, splat(-MOST)]);
@@ -130,6 +139,20 @@ fn steps_of_reals(cx: &mut Lowering, function: &Binary, [a, b, y]: [TensorId; 3]
     )];
     cx.call(kernel, &sources.places, 0);
     Ok(())
+}
+
+/// The divisor, but 1 where it and the dividend are 0: QuantizeLinear makes of 0/0 what it makes of 0.
+fn no_zero_below_zero(a: &Expr, b: Expr) -> Expr {
+    let number = |n| op("splat_i32", [int(n)]);
+    let magnitude = |d: &Expr| {
+        op(
+            "max_i32",
+            [d.clone(), op("sub_i32", [number(0), d.clone()])],
+        )
+    };
+    let larger = op("max_i32", [magnitude(a), magnitude(&b)]);
+    let any = op("min_i32", [larger, number(1)]);
+    op("add_i32", [b, op("sub_i32", [number(1), any])])
 }
 
 /// A real saturated to the limits that there are.
