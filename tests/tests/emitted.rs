@@ -106,13 +106,61 @@ fn reals() -> Model {
         last: false,
     };
     outputs.push(graph.node_of(largest, &[x], Elem::Int(IntType::I64)));
-    for _ in 0..2 {
-        let params = graph.params();
-        let integers = graph.quantize(x, params);
+    for (bits, signed) in [(8, false), (8, true), (16, false), (16, true)] {
+        let int = IntType { bits, signed };
+        let zero_point = graph.random.within(int.min() as i32, int.max() as i32);
+        let scale = 0.256 / (1u32 << bits) as f32;
+        let integers = graph.quantize(x, QuantParams::per_tensor(int, scale, zero_point));
         outputs.push(integers);
         outputs.push(graph.dequantize(integers));
     }
+    outputs.extend(sums(&mut graph, x));
+    outputs.extend(blocks(&mut graph, x));
     graph.finish(&outputs)
+}
+
+/// Products whose results are their sums, as integers and as reals.
+fn sums(graph: &mut Graph, x: TensorId) -> Vec<TensorId> {
+    let units = |int| QuantParams::per_tensor(int, 1.0, 0);
+    let centred = QuantParams {
+        low: -255,
+        high: 255,
+        ..units(IntType::I16)
+    };
+    let x = graph.quantize(x, centred);
+    let mut outputs = vec![];
+    for (filters, depth, groups) in [(35, 37, 1), (37, 1, 37)] {
+        let w = graph.constant(&[filters, depth, 3, 3], units(IntType::I8));
+        let conv = Conv {
+            strides: [1, 1],
+            pads: Pads {
+                top: 1,
+                ..Pads::default()
+            },
+            dilations: [1, 1],
+            groups,
+            activation: Clamp::NONE,
+        };
+        let integers = graph.node(conv, &[x, w], units(IntType::I32));
+        outputs.extend([integers, graph.dequantize(integers)]);
+    }
+    let weights = QuantParams::per_tensor(IntType::U8, 1.0, 128);
+    let w = graph.constant(&[7, 19], weights);
+    let activation = Clamp::NONE;
+    let integers = graph.node(MatMul { activation }, &[x, w], units(IntType::I32));
+    outputs.extend([integers, graph.dequantize(integers)]);
+    outputs
+}
+
+/// Weights with a scale for each block.
+fn blocks(graph: &mut Graph, x: TensorId) -> Vec<TensorId> {
+    let activation = Clamp::NONE;
+    let mut outputs = vec![];
+    for (size, zero_points) in [(7, false), (7, true), (3, true), (1, false)] {
+        let w = graph.weights_in_blocks(&[7, 19], 0, size, zero_points);
+        outputs.push(graph.node_of(MatMul { activation }, &[x, w], Elem::Float));
+    }
+    outputs
 }
 
 fn unary_functions() -> Vec<Function> {

@@ -2,7 +2,7 @@
 //! evaluator says, bit for bit.
 
 use proptest::prelude::*;
-use qcc_compiler::ir::{Clamp, Elem, IntType, TensorId, Type};
+use qcc_compiler::ir::{Clamp, Elem, IntType, QuantParams, TensorId, Type};
 use qcc_compiler::ops::{
     ArgMax, Binary, BinaryFunction, Concat, Conv, ConvTranspose, Coordinates, Function, Gather,
     MatMul, Nearest, Op, Operator, PRelu, Pad, PadMode, Pads, Pool, PoolKind, Reduce, Reduction,
@@ -213,6 +213,43 @@ proptest! {
         let operands = if bias { vec![a, b, bias_id] } else { vec![a, b] };
         let y = real(&mut graph, MatMul { activation: CLAMPS[seed as usize % 3] }, &operands);
         agrees(graph, y, seed)?;
+    }
+
+    #[test]
+    fn sums_that_are_results(
+        shape in image(),
+        (filters, kernel, pad) in (1usize..=19, 1usize..=3, 0usize..=1),
+        (depthwise, unsigned) in (any::<bool>(), any::<bool>()),
+        seed in any::<u64>(),
+    ) {
+        let units = |int| QuantParams::per_tensor(int, 1.0, 0);
+        let mut graph = Graph::new(seed);
+        let x = match unsigned {
+            true => graph.input(&shape, QuantParams::per_tensor(IntType::U8, 1.0, 77)),
+            false => {
+                let centred = QuantParams { low: -255, high: 255, ..units(IntType::I16) };
+                let x = graph.real_input(&shape);
+                graph.quantize(x, centred)
+            }
+        };
+        let channels = shape[1];
+        let (filters, depth, groups) =
+            if depthwise { (channels, 1, channels) } else { (filters, channels, 1) };
+        let w = QuantParams::per_tensor(IntType::U8, 1.0, 131);
+        let w = graph.constant(&[filters, depth, kernel, kernel], w);
+        let pads = Pads { top: pad, left: pad, bottom: pad, right: pad };
+        let conv = Conv {
+            strides: [1, 1], pads, dilations: [1, 1], groups, activation: Clamp::NONE,
+        };
+        let fits = conv.infer(&[Some(&Type::float(shape)), Some(&Type::float([filters, depth, kernel, kernel]))]);
+        prop_assume!(fits.is_ok());
+        let sums = graph.node(conv, &[x, w], units(IntType::I32));
+        let columns = graph.shape(x)[3];
+        let w = graph.constant(&[columns, 5], units(IntType::I8));
+        let products = graph.node(MatMul { activation: Clamp::NONE }, &[x, w], units(IntType::I32));
+        let reals = [sums, products].map(|id| graph.dequantize(id));
+        let model = graph.finish(&[sums, products, reals[0], reals[1]]);
+        check(&model, seed, 4).map_err(TestCaseError::fail)?;
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Fallback::BatchNorm,
         prepare::ANY,
     )?;
+    onnx::exportable(&prepared.integer)?;
     let bytes = onnx::export(&prepared.integer);
     output::write_files(&[(&args.output, &bytes)])?;
     let size = output::size(bytes.len() as u64);

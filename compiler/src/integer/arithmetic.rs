@@ -4,6 +4,11 @@ use crate::ir::QuantParams;
 
 pub(super) use qcc_runtime_support::{scale_add_round_wide, scale_round, scale_round_wide};
 
+/// A sum that `check` has shown to fit 32 bits.
+pub(super) fn exact(sum: i64) -> i32 {
+    i32::try_from(sum).expect("`check` bounds sums that are results")
+}
+
 /// A function of the integers of a type with few of them, evaluated once for each.
 pub(super) struct Table {
     first: i32,

@@ -1,7 +1,7 @@
 //! Which models have a meaning: every node on integers is listed here, or refused with a hint.
 
 use super::real;
-use crate::ir::{Array, Data, Elem, Model, Node, QuantParams, TensorId};
+use crate::ir::{Array, Clamp, Data, Elem, IntType, Model, Node, QuantParams, TensorId};
 use crate::ops::{Op, Reduction};
 use crate::{Error, Result, bail};
 
@@ -23,7 +23,7 @@ fn check_node(model: &Model, node: &Node) -> Result<()> {
             bail!("a batch normalisation has no integer form"; hint: "run the float passes first")
         }
         Op::Host(_) => bail!("{} exists only while compiling", node.op.name()),
-        Op::Quantize(_) | Op::Dequantize(_) => bail!(
+        Op::Quantize(_) | Op::Dequantize(_) | Op::Dynamic(_) => bail!(
             "scale and zero point are not numbers known at compile time, one for the whole tensor";
             hint: "export the model with static quantization, per tensor for activations"
         ),
@@ -78,9 +78,13 @@ fn quantized(model: &Model, id: Option<TensorId>) -> Result<&QuantParams> {
 /// Every operand and the result stand for reals; all but weights and biases by one scale.
 fn check_quantized(model: &Model, node: &Node) -> Result<()> {
     let has_weights = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_));
+    let moves = matches!(node.op, Op::Reshape(_) | Op::Transpose(_));
     for (operand, id) in node.inputs.iter().enumerate() {
         let Some(id) = id else { continue };
         let params = quantized(model, Some(*id))?;
+        if moves && params.int == IntType::I32 {
+            continue;
+        }
         if has_weights && (operand == 1 || operand == 2) {
             check_weights(model, node, operand, params)?;
         } else {
@@ -88,7 +92,40 @@ fn check_quantized(model: &Model, node: &Node) -> Result<()> {
         }
     }
     let result = quantized(model, Some(node.output))?;
-    check_activation(model, Some(node.output), result)
+    match result.int == IntType::I32 {
+        true if moves => Ok(()),
+        true if has_weights => check_whole_sums(model, node, result),
+        _ => check_activation(model, Some(node.output), result),
+    }
+}
+
+/// A result of 32 bits is the sums themselves.
+fn check_whole_sums(model: &Model, node: &Node, result: &QuantParams) -> Result<()> {
+    let activation = match &node.op {
+        Op::Conv(op) => op.activation,
+        Op::ConvTranspose(op) => op.activation,
+        Op::MatMul(op) => op.activation,
+        _ => Clamp::NONE,
+    };
+    let (s_x, _) = quantized(model, node.inputs[0])?.uniform();
+    let w = quantized(model, node.inputs[1])?;
+    let channels = match model.constant(node, 1) {
+        Some(w) => outputs_of_weights(node, &w.shape).count,
+        None => 1,
+    };
+    let (s_y, z_y) = result.uniform();
+    let units = w
+        .scales(channels)
+        .iter()
+        .all(|s_w| (s_x * s_w) / s_y == 1.0);
+    let residual = node.inputs.get(3).copied().flatten();
+    if !units || z_y != 0 || activation != Clamp::NONE || residual.is_some() {
+        bail!(
+            "the result has 32 bits and is not a sum of products alone";
+            hint: "activations of 8 and 16 bits are supported"
+        );
+    }
+    Ok(())
 }
 
 /// Weights and bias are known, but for a product of two activations.
@@ -136,7 +173,8 @@ fn check_sum(model: &Model, node: &Node) -> Result<()> {
         let params = quantized(model, node.inputs[operand]);
         params.is_ok_and(|params| params.int.bits > 8)
     };
-    if bound > f64::from(i32::MAX) && !wide(0) && !wide(1) {
+    let whole = quantized(model, Some(node.output))?.int == IntType::I32;
+    if bound > f64::from(i32::MAX) && (whole || !wide(0) && !wide(1)) {
         bail!(
             "sums of products reach {bound:.0}, beyond 32 bits";
             hint: "the layer's weights are too many or its bias too large for 8-bit activations"

@@ -1,9 +1,9 @@
 //! Conv and ConvTranspose: `acc = bias + Σ (w − z_w[c])·(x − z_x)`, then
 //! `clamp(scale_round(acc, m[c]) + z_y)` with `m[c] = (s_x·s_w[c])/s_y`, or with a residual operand
-//! `clamp(scale_add_round(acc, m[c], r − z_r, s_r/s_y) + z_y)`.
+//! `clamp(scale_add_round(acc, m[c], r − z_r, s_r/s_y) + z_y)`. A result of 32 bits is `acc`.
 
 use super::Call;
-use super::arithmetic::{Term, centred, scale_add_round_wide, scale_round_wide};
+use super::arithmetic::{Term, centred, exact, scale_add_round_wide, scale_round_wide};
 use crate::ir::{Array, Clamp};
 use crate::ops::{Conv, ConvTranspose};
 
@@ -23,6 +23,9 @@ pub(super) fn conv_transpose(op: &ConvTranspose, call: &Call) -> Array {
 
 /// Sums `[N, M, H', W']` to the output's integers.
 fn requantize<S: Copy + Into<i64>>(call: &Call, sums: Vec<S>, activation: Clamp) -> Array {
+    if call.keeps_sums() {
+        return call.result(sums.iter().map(|acc| exact((*acc).into())).collect());
+    }
     let [_, channels, height, width] = extents(call.shape());
     let (s_x, _) = call.params(0).uniform();
     let (s_y, z_y) = call.out().uniform();

@@ -1,8 +1,8 @@
 //! MatMul: `acc = bias + Σ (a − z_a)(b − z_b[n])`, then `clamp(scale_round(acc, m[n]) + z_y)` with
-//! `m[n] = (s_a·s_b[n])/s_y`.
+//! `m[n] = (s_a·s_b[n])/s_y`. A result of 32 bits is `acc`.
 
 use super::Call;
-use super::arithmetic::{Term, centred, scale_round_wide};
+use super::arithmetic::{Term, centred, exact, scale_round_wide};
 use super::movement::broadcast;
 use crate::ir::Array;
 use crate::ops::MatMul;
@@ -43,6 +43,10 @@ fn products<T: Term>(op: &MatMul, call: &Call) -> Array {
             for column in 0..columns {
                 let right = &rights[(right * columns + column) * depth..][..depth];
                 let acc = T::add(T::start(bias.map_or(0, |b| b[column])), left, right);
+                if call.keeps_sums() {
+                    result.push(exact(acc.into()));
+                    continue;
+                }
                 let y = scale_round_wide(acc.into(), (s_a * scales[column]) / s_y) + z_y;
                 result.push(y.clamp(low, high));
             }

@@ -162,6 +162,11 @@ impl<'a> Call<'a> {
         params(self.model, self.node.output)
     }
 
+    /// Whether the result is the sums themselves.
+    fn keeps_sums(&self) -> bool {
+        self.out().int.bits == 32
+    }
+
     /// Shape of the result.
     fn shape(&self) -> &'a [usize] {
         &self.model[self.node.output].ty.shape
@@ -202,7 +207,7 @@ fn eval(call: &Call) -> Array {
         Op::Slice(op) => movement::slice(op, call),
         Op::Gather(op) => movement::gather(op, call),
         Op::Pad(op) => movement::pad(op, call),
-        Op::BatchNorm(_) | Op::Host(_) | Op::Quantize(_) | Op::Dequantize(_) => {
+        Op::BatchNorm(_) | Op::Host(_) | Op::Quantize(_) | Op::Dequantize(_) | Op::Dynamic(_) => {
             unreachable!("`check` refuses these")
         }
     }

@@ -341,7 +341,7 @@ mod tests {
         model.tensors[1].ty.elem = Elem::Quantized(params);
         let error = verify(&model).unwrap_err().to_string();
         assert!(
-            error.contains("activation `y` has a scale a channel"),
+            error.contains("activation `y` has several scales"),
             "{error}"
         );
     }

@@ -202,11 +202,10 @@ impl Build<'_> {
         } else {
             steps.extend(self.unrolled(rows, channels));
         }
-        steps.push(define(
-            "m",
-            "vf32",
-            op("load_f32", [at(&names.scales, var("c"))]),
-        ));
+        if !self.conv.requantize.keeps_sums() {
+            let scales = op("load_f32", [at(&names.scales, var("c"))]);
+            steps.push(define("m", "vf32", scales));
+        }
         for i in 0..rows {
             let place = |view: usize| {
                 self.pixels.index(view) + var("c") + size(i * self.pixels.row().strides[view])

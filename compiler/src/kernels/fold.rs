@@ -455,6 +455,14 @@ fn read(operand: &Operand, address: Expr, one: bool, part: Option<usize>) -> Exp
             None => op("load_f32", [address]),
             Some(n) => op("load_f32_part", [address, int(n as i64)]),
         },
+        (Scalar::I32, false) => op(
+            "to_f32",
+            [match part {
+                None => op("load_i32", [address]),
+                Some(n) => op("as_i32", [op("load_f32_part", [address, int(n as i64)])]),
+            }],
+        ),
+        (Scalar::I32, true) => op("to_f32", [op("splat_i32", [op("read_i32", [address])])]),
         (_, true) => {
             let number = op(elements(scalar).read, [address]);
             op("to_f32", [op("splat_i32", [number])])

@@ -117,8 +117,10 @@ impl Products {
             None => self.sums(target, rows, count),
             Some(moves) => self.wide_sums(target, rows, count, moves),
         });
-        let scale = op("splat_f32", [Expr::Int(self.scale.to_bits().into())]);
-        steps.push(define("scale", "vf32", scale));
+        if !self.requantize.keeps_sums() {
+            let scale = op("splat_f32", [Expr::Int(self.scale.to_bits().into())]);
+            steps.push(define("scale", "vf32", scale));
+        }
         for i in 0..rows {
             let row = var("m") * self.strides[2] as i64 + var("n");
             let sums = Sums {

@@ -1,6 +1,7 @@
 //! The end of a product: sums become stored integers.
 //!
 //! `y = clamp(round(sum · scale [+ (r − z_r) · ratio]) + zero_point, low, high)`, and the narrowing store.
+//! Results of 32 bits are the sums.
 
 use crate::kernel::{Expr, Scalar, Stmt, at, int, op, var};
 use crate::kernels::View;
@@ -54,8 +55,16 @@ pub(crate) struct Sums {
 }
 
 impl Requantize {
+    /// Whether the sums are the results.
+    pub(crate) fn keeps_sums(&self) -> bool {
+        self.elem == Scalar::I32
+    }
+
     /// The steps from sums to memory.
     pub(crate) fn store(&self, target: &Target, pixel: &Sums) -> Vec<Stmt> {
+        if self.keeps_sums() {
+            return sums(target, pixel);
+        }
         let mut steps = vec![];
         for j in 0..pixel.sums.len() {
             let name = format!("{}{j}", pixel.tag);
@@ -158,6 +167,21 @@ impl Requantize {
         }
         value
     }
+}
+
+/// Stores vectors of sums.
+fn sums(target: &Target, pixel: &Sums) -> Vec<Stmt> {
+    let vectors = pixel.sums.iter().enumerate();
+    let stores = vectors.map(|(j, sum)| {
+        let first = j * target.lanes;
+        let address = at("y", pixel.output.clone() + int(first as i64));
+        let value = op("as_f32", [var(sum)]);
+        Stmt::Do(match pixel.count - first {
+            n if n < target.lanes => op("store_f32_part", [address, value, int(n as i64)]),
+            _ => op("store_f32", [address, value]),
+        })
+    });
+    stores.collect()
 }
 
 /// A value that does not change.

@@ -87,7 +87,7 @@ fn lower_node(cx: &mut Lowering, node: &Node) -> Result<()> {
         Op::Reduce(op) => reduce::reduce(cx, node, op),
         Op::ArgMax(op) => reduce::arg_max(cx, node, op),
         Op::Softmax(op) => reduce::softmax(cx, node, op),
-        Op::BatchNorm(_) | Op::Host(_) | Op::Quantize(_) | Op::Dequantize(_) => {
+        Op::BatchNorm(_) | Op::Host(_) | Op::Quantize(_) | Op::Dequantize(_) | Op::Dynamic(_) => {
             bail!("the operator has no integer form")
         }
     }

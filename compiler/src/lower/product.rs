@@ -172,7 +172,7 @@ pub(super) fn emit(
             constants: Names::default(),
         };
         let packed = conv.pack(cx.target, product);
-        conv.constants = constants(cx, packed);
+        conv.constants = constants(cx, of_sums(packed, &conv.requantize));
         conv.kernel(cx.target)
     } else if let Some((conv, largest)) =
         winograd::choose(cx, &name, windows, product, &requantize, slack)
@@ -212,7 +212,7 @@ pub(super) fn emit(
             constants: Names::default(),
         };
         let packed = pack(&gemm, cx.target, product);
-        gemm.constants = constants(cx, packed);
+        gemm.constants = constants(cx, of_sums(packed, &gemm.requantize));
         gemm.kernel(cx.target)
     };
     kernel.comment = comment(cx, node, windows, product)?;
@@ -256,6 +256,17 @@ fn with_magnitudes(cx: &mut Lowering, windows: &Windows, signed: bool) -> Option
     Some([shifted, magnitudes])
 }
 
+/// Sums that are results have no scales.
+fn of_sums(packed: Packed, requantize: &Requantize) -> Packed {
+    match requantize.keeps_sums() {
+        true => Packed {
+            scales: vec![],
+            ..packed
+        },
+        false => packed,
+    }
+}
+
 pub(super) fn constants(cx: &mut Lowering, packed: Packed) -> Names {
     Names {
         // A phase of a transposed convolution that no tap reaches has none.
@@ -272,7 +283,10 @@ pub(super) fn constants(cx: &mut Lowering, packed: Packed) -> Names {
             false => cx.constant("high", Scalar::I32, packed.high),
         },
         bias: cx.constant("bias", Scalar::I32, packed.bias),
-        scales: cx.constant("scales", Scalar::F32, packed.scales),
+        scales: match packed.scales.is_empty() {
+            true => String::new(),
+            false => cx.constant("scales", Scalar::F32, packed.scales),
+        },
     }
 }
 

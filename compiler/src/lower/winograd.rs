@@ -26,6 +26,7 @@ pub(super) fn choose(
     );
     let taken = stored
         && product.elem.bytes() == 1
+        && !requantize.keeps_sums()
         && windows.groups == 1
         && winograd::takes(&windows.window, &output);
     if !taken || !readable || !pays(cx, windows) {

@@ -19,13 +19,26 @@ use crate::ir::{
     Array, Clamp, Data, Elem, Granularity, IntType, Model, Node, QuantParams, TensorId, Type,
 };
 use crate::ops::{Attribute, Constant, ExportedNode, Exporter, Operand};
+use crate::{Error, Result};
 
 /// The opset whose forms operators are exported in.
 const OPSET: i64 = 21;
 /// The version of the file format that came with it.
 const IR_VERSION: i64 = 10;
 
-/// The file of a quantized model.
+/// Fails, naming every node whose integers no QuantizeLinear writes.
+pub fn exportable(model: &Model) -> Result<()> {
+    let sums = model.nodes.iter().filter(|node| {
+        matches!(&model[node.output].ty.elem, Elem::Quantized(params) if params.int == IntType::I32)
+    });
+    Error::collect(sums.map(|node| {
+        Error::new("sums of products that stay 32-bit integers have no form with QuantizeLinear")
+            .hint("the network is quantized as it is: pass on its own file")
+            .at(&node.label())
+    }))
+}
+
+/// The file of a model that is [`exportable`].
 pub fn export(model: &Model) -> Vec<u8> {
     let mut graph = Graph {
         model,

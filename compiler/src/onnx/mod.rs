@@ -20,7 +20,7 @@ use std::path::Path;
 
 use onnx_protobuf::{Message, ModelProto, TensorProto};
 
-pub use export::export;
+pub use export::{export, exportable};
 
 use crate::ir::{Array, Elem, Model};
 use crate::{Error, Result, bail};

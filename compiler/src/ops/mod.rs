@@ -42,7 +42,7 @@ pub use matmul::MatMul;
 pub use movement::{Gather, Pad, PadMode, Reshape, Slice, Transpose};
 pub use norm::BatchNorm;
 pub use pool::{Pool, PoolKind};
-pub use quantize::{Dequantize, Quantize, Scales};
+pub use quantize::{Dequantize, Dynamic, Quantize, STEPS, Scales};
 pub use reduce::{ArgMax, Reduce, Reduction};
 pub use resize::{Coordinates, Nearest, Resize, ResizeMode};
 pub use softmax::Softmax;
@@ -106,7 +106,7 @@ ops! {
     resize: Resize;
     concat: Concat;
     movement: Reshape, Transpose, Slice, Gather, Pad;
-    quantize: Quantize, Dequantize;
+    quantize: Quantize, Dequantize, Dynamic;
     constant: Host;
 }
 

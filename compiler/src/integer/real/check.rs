@@ -19,6 +19,10 @@ pub(crate) fn check(model: &Model, node: &Node) -> Result<()> {
             bail!("a batch normalisation has no form of its own"; hint: "run the float passes first")
         }
         Op::Host(_) => bail!("{} exists only while compiling", node.op.name()),
+        Op::Dynamic(_) => bail!(
+            "the zero point is read as an integer";
+            hint: "only products of integers (MatMulInteger, ConvInteger) may read what DynamicQuantizeLinear writes"
+        ),
         Op::ArgMax(_) => real(model, node.inputs[0]),
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => product(model, node),
         Op::Binary(op) => {

@@ -274,7 +274,12 @@ impl Build<'_> {
             }
         }
         steps.extend(self.products(rows, cols));
-        for j in 0..cols {
+        let scaled = if self.gemm.requantize.keeps_sums() {
+            0
+        } else {
+            cols
+        };
+        for j in 0..scaled {
             let scale = self.constant(&self.gemm.constants.scales, j);
             steps.push(define(&format!("m{j}"), "vf32", op("load_f32", [scale])));
         }

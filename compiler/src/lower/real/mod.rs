@@ -40,7 +40,9 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node) -> Result<()> {
         Op::Gather(op) => movement::gather(cx, node, op),
         Op::Pad(op) => movement::pad(cx, node, op),
         Op::Concat(op) => movement::concat(cx, node, op),
-        Op::BatchNorm(_) | Op::Host(_) => bail!("the operator has no form in floating point"),
+        Op::BatchNorm(_) | Op::Host(_) | Op::Dynamic(_) => {
+            bail!("the operator has no form in floating point")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Comparison, Host, Logic};
 use crate::ir::{Array, Data, Elem, IntType, TensorId};
 use crate::ops::movement::expand_to;
-use crate::ops::{Attribute, Import, Importer, Op, SourceNode, check};
+use crate::ops::{Attribute, Dequantize, Import, Importer, Op, Scales, SourceNode, check};
 use crate::{Result, bail};
 
 /// ONNX operators of this family.
@@ -57,6 +57,13 @@ fn cast_to(node: &SourceNode, importer: &mut Importer, elem: Elem) -> Result<Vec
     let x = node.input(0)?;
     if importer.ty(x).elem == elem || is_index(importer, x, &elem) {
         return Ok(vec![x]);
+    }
+    // The reals of computed integers are those integers.
+    let narrow = matches!(&importer.ty(x).elem, Elem::Int(int) if int.bits <= 32);
+    if elem == Elem::Float && narrow && importer.value(x).is_none() {
+        let one = importer.constant("one", Array::f32([], vec![1.0]), Elem::Float);
+        let scales = Scales::One;
+        return Ok(vec![importer.apply(Dequantize { scales }, &[x, one])?]);
     }
     Ok(vec![importer.apply(Host::Cast(elem), &[x])?])
 }

@@ -95,12 +95,15 @@ impl Operator for Pool {
             ("kernel_shape", ints(self.kernel)),
             ("strides", ints(self.strides)),
             ("pads", self.pads.to_onnx()),
-            ("dilations", ints(self.dilations)),
             (
                 "ceil_mode",
                 int(usize::from([0, 1].map(floor) != self.output)),
             ),
         ];
+        // ONNX Runtime copies attributes to its QLinearAveragePool, which knows no dilations.
+        if self.dilations != [1, 1] {
+            attributes.push(("dilations", ints(self.dilations)));
+        }
         if let PoolKind::Average { count_include_pad } = self.kind {
             attributes.push(("count_include_pad", int(usize::from(count_include_pad))));
         }

@@ -1,11 +1,9 @@
 //! How QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear are read.
 
-use super::{Dequantize, Quantize, Scales};
+use super::{Dequantize, Dynamic, Quantize, Scales};
 use crate::ir::{Array, Clamp, Elem, IntType, TensorId};
 use crate::ops::constant::elem;
-use crate::ops::{
-    Binary, BinaryFunction, Function, Importer, Reduce, Reduction, SourceNode, Unary,
-};
+use crate::ops::{Binary, BinaryFunction, Function, Importer, SourceNode, Unary};
 use crate::{Result, bail};
 
 pub(super) fn quantize(node: &SourceNode, importer: &mut Importer) -> Result<Vec<TensorId>> {
@@ -115,40 +113,18 @@ pub(super) fn quant(node: &SourceNode, importer: &mut Importer) -> Result<Vec<Te
     ])
 }
 
-/// Scale and zero point from the smallest and largest element, as the operator's page computes them.
+/// Scale and zero point of all elements, as the operator's page computes them.
 pub(super) fn dynamic_quantize(
     node: &SourceNode,
     importer: &mut Importer,
 ) -> Result<Vec<TensorId>> {
     let x = node.input(0)?;
-    let axes: Vec<usize> = (0..importer.shape(x).len()).collect();
-    let zero = importer.constant("zero", Array::f32([], vec![0.0]), Elem::Float);
-    let mut extreme = |reduction, function| -> Result<TensorId> {
-        let op = Reduce {
-            reduction,
-            axes: axes.clone(),
-            keep_axes: false,
-        };
-        let found = importer.apply(op, &[x])?;
-        importer.apply(binary(function), &[found, zero])
-    };
-    let largest = extreme(Reduction::Max, BinaryFunction::Max)?;
-    let smallest = extreme(Reduction::Min, BinaryFunction::Min)?;
-    let steps = importer.constant("steps", Array::f32([], vec![255.0]), Elem::Float);
-    let range = importer.apply(binary(BinaryFunction::Sub), &[largest, smallest])?;
-    let scale = importer.apply(binary(BinaryFunction::Div), &[range, steps])?;
-    // round(saturate(0 − min / scale)): the integers of −min, as a Quantize without zero point has them.
-    let negated = importer.apply(
-        Unary {
-            function: Function::Neg,
-        },
-        &[smallest],
-    )?;
+    let scale = importer.apply(Dynamic::Scale, &[x])?;
+    let zero_point = importer.apply(Dynamic::ZeroPoint, &[x, scale])?;
     let quantize = Quantize {
         int: IntType::U8,
         scales: Scales::One,
     };
-    let zero_point = importer.apply(quantize.clone(), &[negated, scale])?;
     let y = importer.apply(quantize, &[x, scale, zero_point])?;
     Ok(vec![y, scale, zero_point])
 }

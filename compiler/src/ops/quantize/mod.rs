@@ -5,10 +5,13 @@
 //! Their integers are plain ones until `passes::typing` makes quantization a part of the tensors' types.
 //! Scales are one number, one an index along an axis, or one a block of an axis. Refused: 8-bit floats.
 
+mod dynamic;
 mod import;
 mod qlinear;
 #[cfg(test)]
 mod tests;
+
+pub use dynamic::{Dynamic, STEPS};
 
 use crate::ir::{Array, Data, Elem, IntType, Type};
 use crate::ops::export::{Exporter, Operand, named};

@@ -15,13 +15,14 @@ use qcc_runtime_support::{half, to_half};
 
 /// The names of the nodes that are computed in floating point: those whose scheme says so, and in a network of
 /// which a part came quantized those that nothing quantizes and no range is known for, and those whose weights
-/// have a scale for each block.
+/// have a scale for each block. Where sums of products are integers of the network, all else is what the file says.
 pub(in crate::passes) fn nodes(model: &Model, options: &Options) -> BTreeSet<String> {
     let imported = came_quantized(model);
+    let whole = model.nodes.iter().any(|node| keeps_sums(model, node));
     let real = model.nodes.iter().filter(|node| {
         let asked = options.scheme(node).activations == Activations::Float;
         !is_border(node)
-            && (asked || imported && lacks_range(model, node) || has_blocks(model, node))
+            && (asked || imported && lacks_range(model, node, whole) || has_blocks(model, node))
     });
     real.map(|node| node.name.clone()).collect()
 }
@@ -51,10 +52,16 @@ fn has_blocks(model: &Model, node: &Node) -> bool {
     node.operands().any(blocks)
 }
 
-fn lacks_range(model: &Model, node: &Node) -> bool {
+/// Whether a result is sums of products as integers, as in MatMulInteger.
+fn keeps_sums(model: &Model, node: &Node) -> bool {
+    matches!(&model[node.output].ty.elem, Elem::Quantized(p) if p.int == IntType::I32)
+}
+
+/// Whether a node reads or writes reals whose range is not known, or must not be used.
+fn lacks_range(model: &Model, node: &Node, unused: bool) -> bool {
     let computed = node.operands().filter(|id| model[*id].value.is_none());
     let mut tensors = computed.chain([node.output]);
-    tensors.any(|id| model[id].ty.elem == Elem::Float && range(model, id).is_none())
+    tensors.any(|id| model[id].ty.elem == Elem::Float && (unused || range(model, id).is_none()))
 }
 
 /// The constants of a node in floating point: weights get the form that the scheme says, all else is reals.

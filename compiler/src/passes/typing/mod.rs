@@ -13,10 +13,11 @@
 //! - from any other operator, as its own result: its operands are what DQs read, or reals that
 //!   calibration is left to quantize.
 //!
-//! Integers that are read with another scale than they were written with keep their bits. What remains of Q
-//! and DQ afterwards depends on the input's values, and is refused by `integer::check`.
+//! Integers that are read with another scale than they were written with keep their bits. Of Q and DQ whose scale
+//! depends on the input's values, `dynamic` tells what becomes; what remains is refused by `integer::check`.
 
 mod constants;
+mod dynamic;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,12 @@ struct Typing<'a> {
     quantized: HashMap<TensorId, Vec<TensorId>>,
     /// What the node that computes a tensor is to be called.
     names: HashMap<TensorId, String>,
+    /// For a zero point that is computed, its real.
+    zero_points: HashMap<TensorId, TensorId>,
+    /// For integers under a scale and a zero point that are computed, the integers less their zero point.
+    centred: HashMap<TensorId, TensorId>,
+    /// The smallest (`true`) and the largest element of tensors, and zero.
+    extremes: HashMap<(TensorId, bool), TensorId>,
 }
 
 impl<'a> Typing<'a> {
@@ -87,6 +94,9 @@ impl<'a> Typing<'a> {
             typed: HashMap::new(),
             quantized: HashMap::new(),
             names: HashMap::new(),
+            zero_points: HashMap::new(),
+            centred: HashMap::new(),
+            extremes: HashMap::new(),
         }
     }
 
@@ -98,6 +108,10 @@ impl<'a> Typing<'a> {
         match &node.op {
             Op::Quantize(_) => self.quantize(node),
             Op::Dequantize(_) => self.dequantize(node),
+            Op::Dynamic(op) => {
+                let op = *op;
+                self.dynamic(node, op)
+            }
             op if op.moves() && self.holds_integers(subject(&node)) => self.move_integers(node),
             Op::Concat(_) if self.holds_integers(subject(&node)) => self.move_integers(node),
             Op::Unary(_) if self.holds_integers(subject(&node)) => self.move_integers(node),
@@ -138,6 +152,10 @@ impl<'a> Typing<'a> {
     }
 
     fn dequantize(&mut self, node: Node) -> Result<()> {
+        if let Some(integers) = self.centred(&node)? {
+            self.integers.insert(node.output, integers);
+            return Ok(());
+        }
         let x = subject(&node);
         let Some(params) = constants::of_dequantize(self.model, &node)? else {
             self.model.nodes.push(node);
@@ -381,6 +399,14 @@ impl<'a> Typing<'a> {
             let Some(integers) = replaced(&id) else {
                 continue;
             };
+            if let (Some(params), Some(array)) =
+                (self.params(integers), &self.model[integers].value)
+                && !params.is_uniform()
+            {
+                // Callers know one scale of a tensor.
+                self.model[id].value = Some(params.reals(array));
+                continue;
+            }
             let computed = self.model.nodes.iter().any(|n| n.output == integers);
             self.model.outputs[slot] = integers;
             if computed && !self.model.outputs[..slot].contains(&integers) {

@@ -1,6 +1,9 @@
 use super::*;
 use crate::ir::{Granularity, IntType, verify};
-use crate::ops::{BinaryFunction, Dequantize, MatMul, Pool, PoolKind, Quantize, Scales, Transpose};
+use crate::ops::{
+    BatchNorm, BinaryFunction, Dequantize, Dynamic, MatMul, Pool, PoolKind, Quantize, Scales,
+    Transpose,
+};
 use crate::passes::testing::{Sketch, conv};
 use crate::passes::{Stage, quantize};
 use crate::{eval, integer, passes};
@@ -229,4 +232,89 @@ fn scales_of_blocks_of_an_activation_are_refused() {
         "y (QuantizeLinear): an activation has a scale for each channel or block; hint: quantize activations \
          per tensor; only weights may have several scales"
     );
+}
+
+/// MatMulInteger of what DynamicQuantizeLinear makes of `x`, times the scales, as exporters write it.
+fn dynamic_product(sketch: &mut Sketch, x: TensorId) -> TensorId {
+    let scale = sketch.node("scale", Dynamic::Scale, &[x]);
+    let zero = sketch.node("zero", Dynamic::ZeroPoint, &[x, scale]);
+    let (int, scales) = (IntType::U8, Scales::One);
+    let q = sketch.node("q", Quantize { int, scales }, &[x, scale, zero]);
+    let one = sketch.constant("one", &[], &[1.0]);
+    let left = sketch.node("left", Dequantize { scales }, &[q, one, zero]);
+    let w = sketch.integers("w", &[3, 2], IntType::U8, &[130, 0, 128, 255, 7, 100]);
+    let right = sketch.dq("right", w, (1.0, 128));
+    let activation = Clamp::NONE;
+    let product = sketch.node("product", MatMul { activation }, &[left, right]);
+    let int = IntType::I32;
+    let sums = sketch.node("sums", Quantize { int, scales }, &[product, one]);
+    let reals = sketch.node("reals", Dequantize { scales }, &[sums, one]);
+    sketch.mul("y", reals, scale)
+}
+
+#[test]
+fn dynamic_scales_are_computed_and_their_products_are_of_integers() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 3]);
+    let y = dynamic_product(&mut sketch, x);
+    let model = sketch.model(&[y]);
+    let integer = crate::pipeline::quantize(model.clone(), &Default::default()).unwrap();
+    let sums = integer
+        .nodes
+        .iter()
+        .find(|node| node.name == "product")
+        .expect("the product keeps its name");
+    assert!(!integer::reals(&integer).contains(&sums.label()));
+    for x in [
+        [0.5, -1.0, 4.1],
+        [0.0; 3],
+        [3.0, 1.0, 2.0],
+        [-1.0, -5.0, -0.1],
+    ] {
+        let x = [Array::f32([1, 3], x.to_vec())];
+        let expected = eval::run(&model, &x).unwrap();
+        assert_eq!(integer::run(&integer, &x).unwrap(), expected, "{x:?}");
+    }
+    // Integers 23, 0 and 255 of the scale 0.02 with the zero point 50, by weights less 128.
+    let x = Array::f32([1, 3], vec![-0.54, -1.0, 4.1]);
+    let y = integer::run(&integer, &[x]).unwrap();
+    let sums = [-27 * 2 + 205 * -121, -27 * -128 + -50 * 127 + 205 * -28];
+    let scale = (4.1f32 + 1.0) / 255.0;
+    assert_eq!(y[0].reals(), sums.map(|sum: i32| sum as f32 * scale));
+}
+
+#[test]
+fn ranges_do_not_change_what_is_dynamic() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 3]);
+    let y = dynamic_product(&mut sketch, x);
+    let mut model = sketch.model(&[y]);
+    let without = crate::pipeline::quantize(model.clone(), &Default::default()).unwrap();
+    crate::pipeline::calibrate_on_noise(&mut model, &Default::default()).unwrap();
+    let with = crate::pipeline::quantize(model, &Default::default()).unwrap();
+    assert_eq!(integer::reals(&with), integer::reals(&without));
+}
+
+#[test]
+fn a_batch_normalization_beside_a_quantized_convolution_is_in_floating_point() {
+    let mut sketch = Sketch::new();
+    let x = sketch.input("x", &[1, 1, 2, 2]);
+    let x8 = sketch.qdq("x8", x, (0.5, 3));
+    let w = sketch.integers("w", &[1, 1, 1, 1], IntType::U8, &[130]);
+    let w = sketch.dq("wr", w, (0.25, 128));
+    let sum = sketch.node("conv", conv(), &[x8, w]);
+    let numbers = [1.5, 0.25, -1.0, 4.0];
+    let names = ["gamma", "beta", "mean", "variance"];
+    let mut operands = vec![sum];
+    operands.extend((0..4).map(|i| sketch.constant(names[i], &[1], &numbers[i..=i])));
+    let norm = sketch.node("norm", BatchNorm { epsilon: 0.0 }, &operands);
+    let y = sketch.qdq("y", norm, (0.75, 7));
+    let mut model = sketch.model(&[y]);
+    let inputs = [Array::f32([1, 1, 2, 2], vec![1.0, 8.0, -5.0, 60.0])];
+    let expected = eval::run(&model, &inputs).unwrap();
+    passes::run(&mut model, Stage::Float).unwrap();
+    let integer = crate::pipeline::quantize(model, &Default::default()).unwrap();
+    assert_eq!(integer::reals(&integer).len(), 2);
+    let outputs = integer::run(&integer, &integer::quantize_inputs(&integer, &inputs)).unwrap();
+    assert_eq!(integer::dequantize_outputs(&integer, outputs), expected);
 }
