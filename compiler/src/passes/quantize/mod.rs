@@ -141,6 +141,16 @@ fn refuse(model: &Model, options: &Options) -> Result<()> {
 }
 
 fn refusal(model: &Model, node: &Node) -> Result<()> {
+    if matches!(
+        node.op,
+        Op::Quantize(_) | Op::Dequantize(_) | Op::Dynamic(_)
+    ) {
+        bail!(
+            "scale and zero point are not numbers known at compile time, one for the whole tensor";
+            hint: "export the model with static quantization, per tensor for activations; of what DynamicQuantizeLinear \
+                   writes only products of integers (MatMulInteger, ConvInteger) are supported"
+        );
+    }
     let is_sum = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_));
     if is_sum && model.constant(node, 1).is_none() {
         bail!(
