@@ -211,7 +211,7 @@ impl Target {
             bail!("a target without parent needs dot, depthwise and reals");
         };
         let mut prelude = file.prelude;
-        for (name, text) in functions(RUNTIME_SUPPORT) {
+        for (name, text) in RUNTIME_SUPPORT.iter().flat_map(|text| functions(text)) {
             prelude.entry(name).or_default().rust = text;
         }
         Ok(Target {
@@ -348,7 +348,10 @@ fn is_called(text: &str, name: &str) -> bool {
 }
 
 /// Integer arithmetic that a machine without floating point runs; its functions are snippets.
-const RUNTIME_SUPPORT: &str = include_str!("../../runtime-support/src/integer.rs");
+const RUNTIME_SUPPORT: [&str; 2] = [
+    include_str!("../../runtime-support/src/integer.rs"),
+    include_str!("../../runtime-support/src/fixed.rs"),
+];
 
 /// The top-level functions of a Rust file, each with its documentation and as a private function.
 fn functions(text: &str) -> Vec<(String, String)> {

@@ -9,6 +9,7 @@
 
 #![no_std]
 
+pub mod fixed;
 pub mod functions;
 pub mod integer;
 

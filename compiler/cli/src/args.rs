@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use qcc_compiler::data::{self, Channels, InputRange, Layout, Preprocess, Preset, Resize};
+use qcc_compiler::ir::Numerics;
 use qcc_compiler::passes::calibrate::{Method, Ranges};
 use qcc_compiler::passes::choose::{Accuracy, Goal};
 use qcc_compiler::passes::quantize::{self, LayerTexts, Rounding, Texts, Weights};
@@ -20,6 +21,13 @@ pub(crate) struct ModelArgs {
     /// Extent of any other dimension that the file leaves open; may be repeated
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
     dims: Vec<(String, usize)>,
+    /// What operators on integers compute: onnx, or tflite
+    ///
+    /// onnx: the reals of ONNX's pages, rounded to the nearest integer.
+    /// tflite: the integers of TFLite's reference kernels, for networks that were quantized for it; operators that
+    /// qcc does not know in that arithmetic are refused.
+    #[arg(long, value_name = "WHOSE", default_value = "onnx")]
+    pub(crate) numerics: Numerics,
 }
 
 /// The precision that is chosen for each layer.
@@ -183,7 +191,18 @@ impl ModelArgs {
         onnx::Options {
             batch: self.batch,
             dims: self.dims.iter().cloned().collect(),
+            numerics: self.numerics,
             ..onnx::Options::default()
+        }
+    }
+}
+
+impl ModelArgs {
+    /// As on the command line, where it is not the default.
+    pub(crate) fn describe(&self) -> String {
+        match self.numerics {
+            Numerics::Onnx => String::new(),
+            other => format!(" --numerics {other}"),
         }
     }
 }

@@ -158,7 +158,7 @@ impl Args {
         let file = self.model.model.file_name().unwrap_or_default();
         Ok(Header {
             model: file.to_string_lossy().into_owned(),
-            options: self.target.describe() + &self.quantize.describe()?,
+            options: self.target.describe() + &self.model.describe() + &self.quantize.describe()?,
             version: env!("CARGO_PKG_VERSION").to_string(),
             trace: false,
         })

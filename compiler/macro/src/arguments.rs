@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use proc_macro2::Span;
 use qcc_compiler::data::{self, InputRange, Preprocess, Preset};
+use qcc_compiler::ir::Numerics;
 use qcc_compiler::passes::quantize::{LayerTexts, Scheme, Texts};
 use syn::parse::{Parse, ParseStream};
 use syn::{Ident, LitInt, LitStr, Token, bracketed, token};
@@ -27,12 +28,14 @@ pub(crate) struct Arguments {
     pub(crate) batch: usize,
     /// Whether the integers of activations are signed.
     pub(crate) signed: bool,
+    /// What operators on integers compute.
+    pub(crate) numerics: Numerics,
     /// Precision, and what else is said of weights.
     pub(crate) precision: Texts,
 }
 
 const KNOWN: &str = "calibrate, ranges, input_range, name, preset, scale, mean, std, layout, resize, channels, samples, batch, \
-                     input_type, precision, weights, rounding and layers";
+                     input_type, numerics, precision, weights, rounding and layers";
 
 impl Parse for Arguments {
     fn parse(input: ParseStream) -> syn::Result<Arguments> {
@@ -45,6 +48,7 @@ impl Parse for Arguments {
             data: data::Options::default(),
             batch: 1,
             signed: false,
+            numerics: Numerics::default(),
             precision: Texts::default(),
         };
         let mut seen: Vec<Ident> = vec![];
@@ -106,6 +110,7 @@ impl Arguments {
             "samples" => self.data.limit = Some(positive(input)?),
             "batch" => self.batch = positive(input)?,
             "input_type" => self.signed = signed(input)?,
+            "numerics" => self.numerics = parsed(input, FromStr::from_str)?,
             "precision" => self.precision.precision = Some(scheme(input)?),
             "weights" => self.precision.weights = Some(scheme(input)?),
             "rounding" => self.precision.rounding = Some(scheme(input)?),

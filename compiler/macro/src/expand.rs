@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Ident, Span, TokenStream};
 use qcc_compiler::backend::Header;
 use qcc_compiler::data::{InputRange, Samples, state_ranges};
-use qcc_compiler::ir::{Elem, Model};
+use qcc_compiler::ir::{Elem, Model, Numerics};
 use qcc_compiler::kernel::{Port, identifier};
 use qcc_compiler::passes::calibrate::{Method, Ranges};
 use qcc_compiler::passes::quantize;
@@ -56,6 +56,7 @@ fn integer_model(
     let at_model = |e| error(arguments.model.span(), &e);
     let options = onnx::Options {
         batch: arguments.batch,
+        numerics: arguments.numerics,
         ..onnx::Options::default()
     };
     let mut model = pipeline::load(path, &options).map_err(at_model)?;
@@ -151,7 +152,10 @@ fn items(
             .unwrap_or_default()
             .to_string_lossy()
             .into(),
-        options: format!("--target {}", target.name),
+        options: match arguments.numerics {
+            Numerics::Onnx => format!("--target {}", target.name),
+            other => format!("--target {} --numerics {other}", target.name),
+        },
         version: env!("CARGO_PKG_VERSION").to_string(),
         trace: false,
     };

@@ -43,6 +43,7 @@ use syn::parse_macro_input;
 /// | `samples = 100` | at most this many samples of each source |
 /// | `batch = 1` | extent of the batch axis, where the file leaves it open |
 /// | `input_type = "i8"` | integers of activations, inputs and outputs; `"u8"` when left out |
+/// | `numerics = "tflite"` | operators compute as the reference kernels of TFLite do; else as ONNX's pages say |
 /// | `precision`, `weights`, `rounding` | as of `qcc compile`: `"w4a8"`, `"per-tensor"`, `"gptq"` |
 /// | `layers = "head*=w8a16"` | the precision of some layers; or a list |
 ///

@@ -1,7 +1,7 @@
 //! Which models have a meaning: every node on integers is listed here, or refused with a hint.
 
 use super::real;
-use crate::ir::{Array, Clamp, Data, Elem, IntType, Model, Node, QuantParams, TensorId};
+use crate::ir::{Array, Clamp, Data, Elem, IntType, Model, Node, Numerics, QuantParams, TensorId};
 use crate::ops::{Op, Reduction};
 use crate::{Error, Result, bail};
 
@@ -15,6 +15,14 @@ pub fn check(model: &Model) -> Result<()> {
 }
 
 fn check_node(model: &Model, node: &Node) -> Result<()> {
+    check_onnx(model, node)?;
+    match model.numerics {
+        Numerics::Onnx => Ok(()),
+        Numerics::Tflite => super::tflite::check(model, node),
+    }
+}
+
+fn check_onnx(model: &Model, node: &Node) -> Result<()> {
     if real::is_real(model, node) {
         return real::check(model, node);
     }

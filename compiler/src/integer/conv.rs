@@ -1,9 +1,10 @@
 //! Conv and ConvTranspose: `acc = bias + Σ (w − z_w[c])·(x − z_x)`, then
 //! `clamp(scale_round(acc, m[c]) + z_y)` with `m[c] = (s_x·s_w[c])/s_y`, or with a residual operand
-//! `clamp(scale_add_round(acc, m[c], r − z_r, s_r/s_y) + z_y)`. A result of 32 bits is `acc`.
+//! `clamp(scale_add_round(acc, m[c], r − z_r, s_r/s_y) + z_y)`. A result of 32 bits is `acc`. TFLite's factors are in
+//! fixed point.
 
-use super::Call;
-use super::arithmetic::{Term, centred, exact, scale_add_round_wide, scale_round_wide};
+use super::arithmetic::{Term, centred, exact, scale_add_round_wide};
+use super::{Call, Factor, factors};
 use crate::ir::{Array, Clamp};
 use crate::ops::{Conv, ConvTranspose};
 
@@ -27,23 +28,25 @@ fn requantize<S: Copy + Into<i64>>(call: &Call, sums: Vec<S>, activation: Clamp)
         return call.result(sums.iter().map(|acc| exact((*acc).into())).collect());
     }
     let [_, channels, height, width] = extents(call.shape());
-    let (s_x, _) = call.params(0).uniform();
     let (s_y, z_y) = call.out().uniform();
-    let (low, high) = activation.quantized(call.out());
-    let scales = call.params(1).scales(channels);
-    let multiplier = |i: usize| (s_x * scales[i / (height * width) % channels]) / s_y;
+    let (low, high) = call.model.numerics.limits(activation, call.out());
+    let factors = factors(call.model, call.node, channels);
+    let factor = |i: usize| factors[i / (height * width) % channels];
     let rounded: Vec<i32> = match call.optional(3) {
         None => sums
             .iter()
             .enumerate()
-            .map(|(i, acc)| scale_round_wide((*acc).into(), multiplier(i)))
+            .map(|(i, acc)| factor(i).round((*acc).into()))
             .collect(),
         Some(residual) => {
             let (s_r, z_r) = call.params(3).uniform();
             let both = sums.iter().zip(residual.quantized());
             both.enumerate()
                 .map(|(i, (acc, r))| {
-                    scale_add_round_wide((*acc).into(), multiplier(i), r - z_r, s_r / s_y)
+                    let Factor::Real(m) = factor(i) else {
+                        unreachable!("`check` refuses residuals of fixed-point factors")
+                    };
+                    scale_add_round_wide((*acc).into(), m, r - z_r, s_r / s_y)
                 })
                 .collect()
         }

@@ -1,9 +1,9 @@
 //! MatMul: `acc = bias + Σ (a − z_a)(b − z_b[n])`, then `clamp(scale_round(acc, m[n]) + z_y)` with
-//! `m[n] = (s_a·s_b[n])/s_y`. A result of 32 bits is `acc`.
+//! `m[n] = (s_a·s_b[n])/s_y`. A result of 32 bits is `acc`. TFLite's factors are reals of 64 bits.
 
-use super::Call;
-use super::arithmetic::{Term, centred, exact, scale_round_wide};
+use super::arithmetic::{Term, centred, exact};
 use super::movement::broadcast;
+use super::{Call, factors};
 use crate::ir::Array;
 use crate::ops::MatMul;
 
@@ -29,13 +29,9 @@ fn products<T: Term>(op: &MatMul, call: &Call) -> Array {
         columns,
     );
     let bias = call.optional(2).map(Array::quantized);
-    let (s_a, s_y, z_y) = (
-        call.params(0).uniform().0,
-        call.out().uniform().0,
-        call.out().uniform().1,
-    );
-    let scales = call.params(1).scales(columns);
-    let (low, high) = op.activation.quantized(call.out());
+    let (_, z_y) = call.out().uniform();
+    let factors = factors(call.model, call.node, columns);
+    let (low, high) = call.model.numerics.limits(op.activation, call.out());
     let mut result = Vec::with_capacity(call.shape().iter().product());
     for (left, right) in a_of.iter().zip(&b_of) {
         for row in 0..rows {
@@ -47,7 +43,7 @@ fn products<T: Term>(op: &MatMul, call: &Call) -> Array {
                     result.push(exact(acc.into()));
                     continue;
                 }
-                let y = scale_round_wide(acc.into(), (s_a * scales[column]) / s_y) + z_y;
+                let y = factors[column].round(acc.into()) + z_y;
                 result.push(y.clamp(low, high));
             }
         }

@@ -8,6 +8,7 @@ mod arithmetic;
 mod check;
 mod conv;
 mod elementwise;
+mod factor;
 mod matmul;
 mod movement;
 mod pool;
@@ -17,14 +18,17 @@ mod resize;
 mod softmax;
 #[cfg(test)]
 mod tests;
+pub mod tflite;
 
-use crate::ir::{Array, Data, Elem, Model, Node, QuantParams, TensorId, Type};
+use crate::ir::{Array, Data, Elem, Model, Node, Numerics, QuantParams, TensorId, Type};
 use crate::ops::Op;
 use crate::{Result, bail};
 
 use arithmetic::Term;
 
 pub use check::check;
+pub use elementwise::function;
+pub use factor::{Factor, factors};
 pub(crate) use real::{is_real, real_taps};
 pub use resize::linear_taps;
 pub use softmax::{Shares, shares};
@@ -165,6 +169,11 @@ impl<'a> Call<'a> {
     /// Whether the result is the sums themselves.
     fn keeps_sums(&self) -> bool {
         self.out().int.bits == 32
+    }
+
+    /// Whether the node computes as TFLite does.
+    fn is_tflite(&self) -> bool {
+        self.model.numerics == Numerics::Tflite
     }
 
     /// Shape of the result.

@@ -1,11 +1,14 @@
 //! Pool. Max: the largest integer of the image under the window. Average: `acc = Σ (x − z_x)`, then
 //! `clamp(scale_round(acc, (s_x/s_y)/count) + z_y)`, where padding adds 0 and counts only where it should.
+//! TFLite averages the integers themselves where scales and zero points are equal, and scales by a fixed-point
+//! factor where they are not.
 
 use std::ops::Range;
 
 use super::Call;
 use super::arithmetic::scale_round_wide;
 use super::conv::extents;
+use super::tflite;
 use crate::ir::Array;
 use crate::ops::{Pool, PoolKind};
 
@@ -36,8 +39,13 @@ pub(super) fn pool(op: &Pool, call: &Call) -> Array {
                             rows.inside.len() * columns.inside.len()
                         };
                         let acc: i64 = elements.map(|q| i64::from(q - z_x)).sum();
-                        let m = (s_x / s_y) / count as f32;
-                        (scale_round_wide(acc, m) + z_y).clamp(low, high)
+                        if call.is_tflite() {
+                            let mean = tflite::Mean::of_window(call.params(0), call.out(), count);
+                            mean.apply(acc).clamp(low, high)
+                        } else {
+                            let m = (s_x / s_y) / count as f32;
+                            (scale_round_wide(acc, m) + z_y).clamp(low, high)
+                        }
                     }
                 });
             }

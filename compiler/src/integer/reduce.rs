@@ -1,8 +1,9 @@
 //! Reduce and ArgMax. Mean and Sum: `acc = Σ (x − z_x)`, then `clamp(scale_round_wide(acc, (s_x/s_y)/count) + z_y)`
-//! with count 1 for Sum. Max and Min choose among the integers.
+//! with count 1 for Sum. Max and Min choose among the integers. TFLite's factor of a mean is in fixed point.
 
 use super::Call;
 use super::arithmetic::scale_round_wide;
+use super::tflite;
 use crate::ir::Array;
 use crate::ops::{ArgMax, Reduce, Reduction};
 
@@ -14,6 +15,10 @@ pub(super) fn reduce(op: &Reduce, call: &Call) -> Array {
     let count: usize = op.axes.iter().map(|axis| x.shape[*axis]).product();
     let mean = |count: usize, group: &[i32]| {
         let acc: i64 = group.iter().map(|q| i64::from(q - z_x)).sum();
+        if call.is_tflite() {
+            let mean = tflite::Mean::scaled(call.params(0), call.out(), count);
+            return mean.apply(acc).clamp(low, high);
+        }
         (scale_round_wide(acc, (s_x / s_y) / count as f32) + z_y).clamp(low, high)
     };
     let groups = groups(x, &op.axes);

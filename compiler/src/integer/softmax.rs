@@ -1,11 +1,12 @@
 //! Softmax in integers. With `E[d] = round(exp(−s_x·d)·2ᵇ)` for the distance `d` to the largest element,
 //! `N[d] = round(E[d] / s_y)` and `total = Σ E`, `y = clamp(z_y + (N + total/2)/total)`.
-//! `b` is the largest for which all of this fits 31 bits.
+//! `b` is the largest for which all of this fits 31 bits. TFLite's has tables of its own.
 //!
 //! Distances of 16-bit integers are split, `E[d] = (C[d / 256]·F[d mod 256] + 2²⁹⁻ᵇ) / 2³⁰⁻ᵇ` rounded down, where
 //! `C[i] = round(exp(−s_x·256·i)·2¹⁵)` and `F[j] = round(exp(−s_x·j)·2¹⁵)`; then `N[d] = round(1/s_y)·E[d]`.
 
 use super::Call;
+use super::tflite::Exponentials;
 use crate::ir::{Array, QuantParams};
 use crate::ops::Softmax;
 
@@ -37,6 +38,13 @@ impl Shares {
             Some(unit) => self.exponential(d) * unit,
             None => self.numerators[d],
         }
+    }
+
+    /// Those of a line of distances.
+    fn shares(&self, distances: &[usize]) -> Vec<i32> {
+        let total: u32 = distances.iter().map(|d| self.exponential(*d)).sum();
+        let share = |d: &usize| (self.numerator(*d) + total / 2) / total;
+        distances.iter().map(|d| share(d) as i32).collect()
     }
 }
 
@@ -85,10 +93,30 @@ const LEAST_UNIT: f64 = 100.0;
 /// Fewer bits of the exponentials would show in 8 bits of the result.
 const LEAST_BITS: f64 = 12.0;
 
+/// Whose tables there are.
+enum Tables {
+    Shares(Shares),
+    Fixed(Exponentials),
+}
+
+impl Tables {
+    fn shares(&self, distances: &[usize]) -> Vec<i32> {
+        match self {
+            Tables::Shares(tables) => tables.shares(distances),
+            Tables::Fixed(tables) => tables.shares(distances),
+        }
+    }
+}
+
 pub(super) fn softmax(op: &Softmax, call: &Call) -> Array {
     let x = call.array(0);
     let (stride, extent) = (x.strides()[op.axis], x.shape[op.axis]);
-    let tables = shares(call.params(0), call.out(), extent).expect("`check` made them");
+    let tables = match call.is_tflite() {
+        true => Tables::Fixed(Exponentials::new(call.params(0))),
+        false => {
+            Tables::Shares(shares(call.params(0), call.out(), extent).expect("`check` made them"))
+        }
+    };
     let (low, high, zero_point) = (call.out().low, call.out().high, call.out().uniform().1);
     let integers = x.quantized();
     let mut result = vec![0; integers.len()];
@@ -96,11 +124,10 @@ pub(super) fn softmax(op: &Softmax, call: &Call) -> Array {
         let line: Vec<usize> = (0..extent).map(|i| first + i * stride).collect();
         let largest = line.iter().map(|i| integers[*i]).max();
         let largest = largest.expect("a line has elements");
-        let distance = |i: &usize| (largest - integers[*i]) as usize;
-        let total: u32 = line.iter().map(|i| tables.exponential(distance(i))).sum();
-        for i in &line {
-            let share = (tables.numerator(distance(i)) + total / 2) / total;
-            result[*i] = (zero_point + share as i32).clamp(low, high);
+        let distances = line.iter().map(|i| (largest - integers[*i]) as usize);
+        let shares = tables.shares(&distances.collect::<Vec<_>>());
+        for (i, share) in line.iter().zip(shares) {
+            result[*i] = (zero_point + share).clamp(low, high);
         }
     }
     call.result(result)

@@ -9,6 +9,7 @@
 
 mod array;
 mod model;
+mod numerics;
 mod quant;
 mod text;
 mod verify;
@@ -16,5 +17,6 @@ mod verify;
 pub(crate) use array::strides;
 pub use array::{Array, Data};
 pub use model::{Channel, Model, Moments, Node, Tensor, TensorId, Type};
+pub use numerics::Numerics;
 pub use quant::{Clamp, Elem, Granularity, IntType, QuantParams, Range, blocks};
 pub use verify::verify;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ir::{Array, Elem, Range};
+use crate::ir::{Array, Elem, Numerics, Range};
 use crate::ops::Op;
 
 /// A network.
@@ -18,6 +18,8 @@ pub struct Model {
     pub inputs: Vec<TensorId>,
     /// Handed to the caller, in the order of the ONNX graph.
     pub outputs: Vec<TensorId>,
+    /// What its operators compute where tensors are integers.
+    pub numerics: Numerics,
 }
 
 /// Names a tensor of one model.
@@ -171,6 +173,7 @@ impl Model {
             nodes: vec![],
             inputs: vec![],
             outputs: vec![],
+            numerics: Numerics::default(),
         }
     }
 

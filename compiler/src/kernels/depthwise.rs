@@ -15,6 +15,7 @@ use crate::kernels::fields::tag;
 use crate::kernels::pack::{Packed, Product, each};
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
+use crate::kernels::scale::loads;
 use crate::kernels::tile::cut;
 use crate::kernels::unit::offset;
 use crate::kernels::{Form, Names, Requantize, View, Window};
@@ -109,12 +110,14 @@ impl Depthwise {
             1 => 0,
             _ => offset(target, self.elem),
         };
+        let (scales, shifts) = product.scale_words(channels());
         Packed {
             weights,
             lows: product.lows(channels(), lanes, taps),
             bias: each(channels(), |c| product.start(c, offset) as i32),
             high: vec![],
-            scales: each(channels(), |c| product.scales[c].to_bits() as i32),
+            scales,
+            shifts,
         }
     }
 
@@ -202,9 +205,11 @@ impl Build<'_> {
         } else {
             steps.extend(self.unrolled(rows, channels));
         }
+        let mut scales = vec![];
         if !self.conv.requantize.keeps_sums() {
-            let scales = op("load_f32", [at(&names.scales, var("c"))]);
-            steps.push(define("m", "vf32", scales));
+            let (loaded, factors) = loads(names, "m", |constant| at(constant, var("c")));
+            steps.extend(loaded);
+            scales.push(factors);
         }
         for i in 0..rows {
             let place = |view: usize| {
@@ -214,7 +219,7 @@ impl Build<'_> {
                 tag: format!("y{i}_"),
                 sums: vec![sum(i)],
                 high: vec![],
-                scales: vec!["m".to_string()],
+                scales: scales.clone(),
                 count: channels,
                 output: place(1),
                 residual: match self.conv.requantize.residual {

@@ -18,6 +18,8 @@ pub(crate) mod real;
 pub(crate) mod reduce;
 mod requantize;
 pub(crate) mod resize;
+pub(crate) mod scale;
+pub(crate) mod softmax;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -32,6 +34,7 @@ pub use gemm::{Gemm, Names};
 pub use pack::{Packed, Product, pack};
 pub use products::Products;
 pub use requantize::{Requantize, Residual};
+pub use scale::Scale;
 pub use unit::offset;
 pub use view::View;
 pub use window::{Level, Runs, Window};

@@ -2,7 +2,7 @@
 
 use crate::kernel::Scalar;
 use crate::kernels::unit::offset;
-use crate::kernels::{Fields, Form, Gemm};
+use crate::kernels::{Fields, Form, Gemm, Scale, scale};
 use crate::target::Target;
 
 /// A product's numbers, as the model knows them.
@@ -14,7 +14,7 @@ pub struct Product {
     /// One a channel, in units of the sums.
     pub bias: Vec<i32>,
     /// One a channel: the sum's scale over the result's.
-    pub scales: Vec<f32>,
+    pub scales: Vec<Scale>,
     /// Zero point of the activations.
     pub zero_point: i32,
     /// Smallest and largest activation.
@@ -36,8 +36,10 @@ pub struct Packed {
     pub bias: Vec<u8>,
     /// i32: the same in units of 2¹⁶; empty where `bias` has all.
     pub high: Vec<u8>,
-    /// f32.
+    /// f32, or multipliers, i32.
     pub scales: Vec<u8>,
+    /// What products with multipliers are shifted by, i32; empty where scales are f32.
+    pub shifts: Vec<u8>,
 }
 
 /// Largest magnitude of a stored weight: two products with activations of 8 bits fit 16 bits.
@@ -55,6 +57,11 @@ impl Product {
         let largest = self.weights.iter().map(|w| w.abs()).max();
         let largest = largest.unwrap_or(0).max(1);
         (largest as usize).div_ceil(LARGEST as usize)
+    }
+
+    /// The operation that scales the sums.
+    pub(crate) fn scaling(&self) -> &'static str {
+        self.scales.first().map_or(scale::REAL, |scale| scale.op())
     }
 
     /// How the weights are stored.
@@ -121,6 +128,33 @@ impl Product {
         }
     }
 
+    /// Scales, or multipliers and shifts, of channels, which `None` fills up.
+    pub(crate) fn scale_words(
+        &self,
+        channels: impl Iterator<Item = Option<usize>>,
+    ) -> (Vec<u8>, Vec<u8>) {
+        let fill = self
+            .scales
+            .first()
+            .map_or([0, 0], |first| [0, first.words()[1]]);
+        let words: Vec<[i32; 2]> = channels
+            .map(|c| c.map_or(fill, |c| self.scales[c].words()))
+            .collect();
+        let bytes = |i: usize| words.iter().flat_map(move |pair| pair[i].to_le_bytes());
+        match self.scales.first() {
+            None | Some(Scale::Real(_)) => (bytes(0).collect(), vec![]),
+            Some(_) => (bytes(0).collect(), bytes(1).collect()),
+        }
+    }
+
+    /// What no sum of so many products exceeds, nor 2³⁰ once it is scaled down.
+    pub(crate) fn reach(&self, depth: usize) -> i32 {
+        let farthest = |z: i32| (self.range.0 - z).abs().max((self.range.1 - z).abs());
+        let bias = self.bias.iter().map(|b| i64::from(b.abs())).max();
+        let products = depth as i64 * 256 * i64::from(farthest(self.zero_point));
+        (bias.unwrap_or(0) + products).min(1 << 30) as i32
+    }
+
     /// Where a channel's sum starts when activations are read as `x + offset`:
     /// `Σ w·(x − z) + bias = Σ w·(x + offset) + (bias − (z + offset)·Σ w)`.
     pub fn start(&self, channel: usize, offset: i32) -> i64 {
@@ -165,6 +199,7 @@ pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
     }
     let padded = layout.padded;
     let channels = || (0..gemm.groups).flat_map(|g| (0..padded).map(move |lane| channel(g, lane)));
+    let (scales, shifts) = product.scale_words(channels());
     Packed {
         weights,
         lows: product.lows(channels(), unit.lanes, unit.k),
@@ -176,7 +211,8 @@ pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
             None => vec![],
             Some(_) => each(channels(), |c| (product.start(c, offset) >> 16) as i32),
         },
-        scales: each(channels(), |c| product.scales[c].to_bits() as i32),
+        scales,
+        shifts,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Windows that slide over images with channels last: maxima and means, a vector of channels at a time.
 
+use std::collections::BTreeMap;
+
 use crate::kernel::{Expr, Kernel, Scalar, Stmt, at, int, op, var};
-use crate::kernels::View;
 use crate::kernels::copy::buffer;
 use crate::kernels::elements::elements;
-use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, splat, subtract};
+use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, subtract};
 use crate::kernels::nest::{Piece, sweep, sweep_bytes};
+use crate::kernels::{Scale, View};
 use crate::target::Target;
 
 /// Windows of an image and what they become. The operand's view counts its halo.
@@ -30,10 +32,8 @@ pub(crate) struct Windows<'a> {
 /// How the sum of a window becomes a mean.
 #[derive(Clone, Debug)]
 pub(crate) struct Mean {
-    /// The operand's zero point.
-    pub(crate) zero_point: i32,
-    /// Scale of the operand over that of the result.
-    pub(crate) ratio: f32,
+    /// Where so many elements count, what is subtracted of the sum of all, and what that is multiplied with.
+    pub(crate) sums: BTreeMap<usize, (i32, Scale)>,
     /// What is done to the result.
     pub(crate) limits: Limits,
     /// For each row and for each column of the result, how many elements count.
@@ -129,9 +129,7 @@ impl Windows<'_> {
     }
 
     fn mean_of_pixel(&self, mean: &Mean, count: usize, x: &Expr, y: &Expr) -> Vec<Stmt> {
-        let taps = self.kernel[0] * self.kernel[1];
-        let zero = mean.zero_point * taps as i32;
-        let factor = mean.ratio / count as f32;
+        let (zero, scale) = mean.sums[&count];
         let [whole, part] = elements(self.elems[0]).load;
         sweep("c", self.y.extent[3], self.target.lanes, |piece: &Piece| {
             let load = |tap: Expr| {
@@ -144,7 +142,7 @@ impl Windows<'_> {
                 op("add_i32", [sum, load(tap)])
             });
             let centred = subtract(var(&name), zero);
-            let scaled = op("scale_round", [centred, splat(factor)]);
+            let scaled = scale.of(centred);
             let result = piece.name("r");
             steps.push(define(&result, "vi32", add(scaled, mean.limits.zero_point)));
             let address = at("y", y.clone() + piece.at.clone());

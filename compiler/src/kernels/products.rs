@@ -5,6 +5,7 @@ use crate::kernels::Requantize;
 use crate::kernels::elements::elements;
 use crate::kernels::pixels::{counted, size};
 use crate::kernels::requantize::{Sums, define};
+use crate::kernels::scale::Factors;
 use crate::kernels::tile::cut;
 use crate::prove::Moves;
 use crate::target::Target;
@@ -130,7 +131,7 @@ impl Products {
                     Some(_) => vec![format!("high{i}")],
                     None => vec![],
                 },
-                scales: vec!["scale".to_string()],
+                scales: vec![Factors::reals("scale")],
                 count,
                 output: row + size(i * self.strides[2]),
                 residual: size(0),

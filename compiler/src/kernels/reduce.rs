@@ -1,9 +1,10 @@
 //! Reductions, Softmax and ArgMax: kernels with a loop inside each element or line of the result.
 
 use crate::kernel::{Expr, Kernel, Scalar, Stmt, at, int, op, var};
+use crate::kernels::Scale;
 use crate::kernels::copy::buffer;
 use crate::kernels::elements::elements;
-use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, splat, subtract};
+use crate::kernels::elementwise::{Limits, add, define, define_mutable, set, subtract};
 use crate::kernels::nest::{Axis, Nest, Piece, sweep};
 use crate::target::Target;
 
@@ -31,7 +32,7 @@ pub(crate) struct Sum {
     /// The operand's zero point times the number of summands.
     pub(crate) zero: i32,
     /// From the sum to the result's integers.
-    pub(crate) factor: f32,
+    pub(crate) scale: Scale,
     /// What is done to the result.
     pub(crate) limits: Limits,
 }
@@ -232,12 +233,12 @@ impl Lines<'_> {
         kernel
     }
 
-    fn outer(&self) -> (Nest, Axis) {
+    pub(super) fn outer(&self) -> (Nest, Axis) {
         Nest::new(self.kept, &[self.kept_from, self.kept_to]).split_inner()
     }
 
     /// A mutable number that starts as `start` and takes in every element of the line at `x`.
-    fn accumulate(
+    pub(super) fn accumulate(
         &self,
         name: &str,
         start: Expr,
@@ -253,7 +254,7 @@ impl Lines<'_> {
     }
 
     /// Loops along the axes that go.
-    fn along(&self, body: impl FnOnce(&Expr) -> Vec<Stmt>) -> Vec<Stmt> {
+    pub(super) fn along(&self, body: impl FnOnce(&Expr) -> Vec<Stmt>) -> Vec<Stmt> {
         let mut position = int(0);
         for (axis, stride) in self.gone_from.iter().enumerate() {
             position = position + var(format!("k{axis}")) * *stride as i64;
@@ -265,11 +266,11 @@ impl Lines<'_> {
         steps
     }
 
-    fn read(&self, x: &Expr) -> Expr {
+    pub(super) fn read(&self, x: &Expr) -> Expr {
         op(elements(self.elem).read, [at("x", x.clone())])
     }
 
-    fn kernel(&self, name: &str, elem: Scalar, body: Vec<Stmt>) -> Kernel {
+    pub(super) fn kernel(&self, name: &str, elem: Scalar, body: Vec<Stmt>) -> Kernel {
         Kernel {
             name: name.to_string(),
             comment: vec![],
@@ -282,15 +283,12 @@ impl Lines<'_> {
 
 impl Sum {
     fn scale(&self, sum: Expr) -> Expr {
-        let rounded = op(
-            "scale_round",
-            [subtract(sum, self.zero), splat(self.factor)],
-        );
+        let rounded = self.scale.of(subtract(sum, self.zero));
         add(rounded, self.limits.zero_point)
     }
 }
 
-fn repeat(counter: &str, end: usize, body: Vec<Stmt>) -> Vec<Stmt> {
+pub(super) fn repeat(counter: &str, end: usize, body: Vec<Stmt>) -> Vec<Stmt> {
     vec![Stmt::For {
         var: counter.to_string(),
         start: 0,

@@ -1,11 +1,12 @@
 //! The end of a product: sums become stored integers.
 //!
 //! `y = clamp(round(sum · scale [+ (r − z_r) · ratio]) + zero_point, low, high)`, and the narrowing store.
-//! Results of 32 bits are the sums.
+//! Sums of more than 32 bits and residuals are scaled in f32; results of 32 bits are the sums.
 
 use crate::kernel::{Expr, Scalar, Stmt, at, int, op, var};
 use crate::kernels::View;
 use crate::kernels::elements::elements;
+use crate::kernels::scale::Factors;
 use crate::target::Target;
 
 /// What becomes of a sum.
@@ -19,8 +20,10 @@ pub struct Requantize {
     pub high: i32,
     /// What results are stored as.
     pub elem: Scalar,
-    /// A tensor added before rounding.
+    /// A tensor added before rounding; with scales in f32 only.
     pub residual: Option<Residual>,
+    /// The operation that scales sums: `scale_round`, `scale_twice` or `scale_once`.
+    pub scaling: &'static str,
 }
 
 /// A tensor of the result's shape, added to the scaled sum.
@@ -44,8 +47,8 @@ pub(crate) struct Sums {
     pub(crate) sums: Vec<String>,
     /// Names of the parts of sums in units of 2¹⁶; empty where 32 bits hold all of a sum.
     pub(crate) high: Vec<String>,
-    /// Names of the scales, one vector for each of the sums.
-    pub(crate) scales: Vec<String>,
+    /// The scales, one vector for each of the sums.
+    pub(crate) scales: Vec<Factors>,
     /// Results to store; the last vector may be partly padding.
     pub(crate) count: usize,
     /// Index of the first in buffer `y`.
@@ -96,10 +99,11 @@ impl Requantize {
     }
 
     fn round(&self, target: &Target, pixel: &Sums, j: usize) -> Expr {
-        let mut args = vec![var(&pixel.sums[j]), var(&pixel.scales[j])];
-        args.splice(..0, pixel.high.get(j).map(var));
+        let mut args: Vec<Expr> = pixel.high.get(j).map(var).into_iter().collect();
+        args.push(var(&pixel.sums[j]));
+        args.extend(pixel.scales[j].args());
         let names = match pixel.high.is_empty() {
-            true => ["scale_round", "scale_add_round"],
+            true => [self.scaling, "scale_add_round"],
             false => ["scale_round_wide", "scale_add_round_wide"],
         };
         let Some(residual) = &self.residual else {

@@ -5,11 +5,13 @@ use proptest::prelude::*;
 use crate::ir::{Elem, IntType, QuantParams, Type};
 use crate::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use crate::kernels::{
-    Depthwise, Fields, Gemm, Names, Packed, Product, Requantize, Residual, View, Window, Winograd,
+    Depthwise, Fields, Gemm, Names, Packed, Product, Requantize, Residual, Scale, View, Window,
+    Winograd,
 };
 use crate::kernels::{offset, pack};
 use crate::prove;
 use crate::target::{self, Target};
+use qcc_runtime_support::fixed::{Fixed, scale_once};
 
 /// A convolution over an input that is padded already.
 #[derive(Clone, Debug)]
@@ -203,9 +205,7 @@ fn fill(case: &Case) -> Filled {
     let product = Product {
         weights: (0..m * depth).map(|i| w(&mut random, i)).collect(),
         bias: (0..m).map(|_| random.within(-5000, 5000)).collect(),
-        scales: (0..m)
-            .map(|_| random.within(1, 1000) as f32 * 3e-6)
-            .collect(),
+        scales: scales(m, case, &mut random),
         zero_point: random.within(low, high),
         range: (low, high),
         elem: case.elems[0],
@@ -233,11 +233,36 @@ fn fill(case: &Case) -> Filled {
             high: (lowest + case.clamp).min(high),
             elem: case.elems[1],
             residual,
+            scaling: product.scaling(),
         },
         case: case.clone(),
         input,
         output,
         product,
+    }
+}
+
+/// Factors in f32; where nothing is added to sums of 8-bit products, sometimes in fixed point, some above 1.
+fn scales(m: usize, case: &Case, random: &mut Random) -> Vec<Scale> {
+    let real = |random: &mut Random| random.within(1, 1000) as f32 * 3e-6;
+    let plain = !case.residual && case.elems[0].bytes() == 1;
+    let fixed = |random: &mut Random| {
+        let large = random.within(0, 4) == 0;
+        Fixed::new(f64::from(real(random)) * if large { 1000.0 } else { 1.0 })
+    };
+    match random.within(0, 5) {
+        0 | 1 if plain => (0..m).map(|_| Scale::Twice(fixed(random))).collect(),
+        2 if plain => (0..m).map(|_| Scale::Once(fixed(random))).collect(),
+        _ => (0..m).map(|_| Scale::Real(real(random))).collect(),
+    }
+}
+
+/// A sum as a factor scales it.
+fn scaled(acc: i64, scale: Scale) -> i32 {
+    match scale {
+        Scale::Real(m) => (acc as f32 * m).round_ties_even() as i32,
+        Scale::Twice(m) => m.scale(acc as i32),
+        Scale::Once(m) => scale_once(acc as i32, m.multiplier, 31 - m.exponent),
     }
 }
 
@@ -260,15 +285,15 @@ impl Filled {
                 let value = self.x[n * sn + row * sh + col * sw + m / mg * cg + c];
                 acc += i64::from(*weight) * i64::from(value - self.product.zero_point);
             }
-            let scaled = acc as f32 * self.product.scales[m];
-            let rounded = match &self.requantize.residual {
-                None => scaled.round_ties_even(),
-                Some(r) => {
+            let scale = self.product.scales[m];
+            let rounded = match (&self.requantize.residual, scale) {
+                (Some(r), Scale::Real(m)) => {
                     let added = (self.r[out.len()] - r.zero_point) as f32 * r.ratio;
-                    (scaled + added).round_ties_even()
+                    (acc as f32 * m + added).round_ties_even() as i32
                 }
+                _ => scaled(acc, scale),
             };
-            let value = rounded as i32 + self.requantize.zero_point;
+            let value = rounded + self.requantize.zero_point;
             out.push(value.clamp(self.requantize.low, self.requantize.high));
         }
         stored(&out, self.requantize.elem)
@@ -284,6 +309,10 @@ impl Filled {
             bias: "bias".into(),
             high: String::new(),
             scales: "scales".into(),
+            shifts: match product.scales[0] {
+                Scale::Real(_) => String::new(),
+                _ => "shifts".into(),
+            },
         }
     }
 
@@ -410,12 +439,17 @@ impl Filled {
             arena_bytes += bytes;
         }
         args.push(Slot::Output(0, 0));
+        let scales = match packed.shifts.is_empty() {
+            true => Scalar::F32,
+            false => Scalar::I32,
+        };
         let mut constants = vec![
             constant("weights", Scalar::I8, packed.weights),
             constant("lows", Scalar::I8, packed.lows),
             constant("high", Scalar::I32, packed.high),
             constant("bias", Scalar::I32, packed.bias),
-            constant("scales", Scalar::F32, packed.scales),
+            constant("scales", scales, packed.scales),
+            constant("shifts", Scalar::I32, packed.shifts),
         ];
         constants.extend(tables);
         let program = Program {

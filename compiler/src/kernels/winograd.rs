@@ -29,8 +29,9 @@ use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::pack::{Packed, Product};
 use crate::kernels::pixels::{counted, size};
 use crate::kernels::requantize::{Sums, define};
+use crate::kernels::scale::{self, loads};
 use crate::kernels::tile::{Channels, cut, split};
-use crate::kernels::{Form, Names, Requantize, View, Window};
+use crate::kernels::{Form, Names, Requantize, Scale, View, Window};
 use crate::target::Target;
 
 /// Weights of a filter.
@@ -218,12 +219,23 @@ impl Winograd {
             });
             values.flatten().collect()
         };
+        let quarters = product.scales.iter().map(|scale| match scale {
+            Scale::Real(m) => Scale::Real(m / 4.0),
+            fixed => *fixed,
+        });
+        let scaled = Product {
+            scales: quarters.collect(),
+            ..product.clone()
+        };
+        let order = order.iter().map(|m| (*m < channels).then_some(*m));
+        let (scales, shifts) = scaled.scale_words(order);
         Packed {
             weights,
             lows: product.lows(std::iter::empty(), target.lanes, taps),
             high: vec![],
             bias: each(&|m| (4 * product.start(m, 0) as i32).to_le_bytes()),
-            scales: each(&|m| (product.scales[m] / 4.0).to_le_bytes()),
+            scales,
+            shifts,
         }
     }
 
@@ -523,16 +535,13 @@ impl Build<'_> {
         for j in 0..vectors {
             steps.extend(self.sums(block, j));
         }
+        let mut scales = vec![];
         for j in 0..vectors {
-            let address = at(
-                &self.conv.constants.scales,
-                channel.clone() + size(j * self.target.lanes),
-            );
-            steps.push(define(
-                &format!("scale{j}"),
-                "vf32",
-                op("load_f32", [address]),
-            ));
+            let address =
+                |constant: &str| at(constant, channel.clone() + size(j * self.target.lanes));
+            let (loaded, factors) = loads(&self.conv.constants, &format!("scale{j}"), address);
+            steps.extend(loaded);
+            scales.push(factors);
         }
         for (r, s) in grid(2, 2) {
             let result = |view: &View| {
@@ -548,7 +557,7 @@ impl Build<'_> {
                 tag: format!("y{r}{s}_"),
                 sums: (0..vectors).map(|j| format!("s{r}{s}_{j}")).collect(),
                 high: vec![],
-                scales: (0..vectors).map(|j| format!("scale{j}")).collect(),
+                scales: scales.clone(),
                 count: block.channels.stored,
                 output: result(&self.conv.output),
                 residual: residual.map_or(size(0), |r| result(&r.view)),
@@ -561,7 +570,7 @@ impl Build<'_> {
         ]
     }
 
-    /// Four times the sums of a tile's results `s00_j`, `s01_j`, `s10_j`, `s11_j`.
+    /// Four times the sums, or they themselves, of a tile's results `s00_j`, `s01_j`, `s10_j`, `s11_j`.
     fn sums(&self, block: &Block, j: usize) -> Vec<Stmt> {
         let lanes = self.target.lanes;
         let tile = self.tile() * (block.channels.vectors * lanes) as i64;
@@ -595,10 +604,18 @@ impl Build<'_> {
             let [p0, p1, p2, p3] = [0, 1, 2, 3].map(|s| var(format!("p{r}{s}_{j}")));
             let left = op("add_i32", [op("add_i32", [p0, p1.clone()]), p2.clone()]);
             let right = op("sub_i32", [op("sub_i32", [p1, p2]), p3]);
-            steps.push(define(&format!("s{r}0_{j}"), "vi32", left));
-            steps.push(define(&format!("s{r}1_{j}"), "vi32", right));
+            steps.push(define(&format!("s{r}0_{j}"), "vi32", self.quarter(left)));
+            steps.push(define(&format!("s{r}1_{j}"), "vi32", self.quarter(right)));
         }
         steps
+    }
+
+    /// The sum itself, where its scale is not a quarter.
+    fn quarter(&self, sum: Expr) -> Expr {
+        match self.conv.requantize.scaling {
+            scale::REAL => sum,
+            _ => op("shift_i32", [sum, Expr::Int(2)]),
+        }
     }
 
     /// The number of the loops' tile among those that are multiplied together.

@@ -29,11 +29,11 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Conv) -> Result<()> {
         let (m, tap, c) = (i / (taps * depth), i / depth % taps, i % depth);
         w[(m * depth + c) * taps + tap]
     });
+    let mut requantize = product::requantize(cx, node, op.activation);
     let product = Product {
         weights: reordered.collect(),
-        ..product::numbers(cx, node, filters)
+        ..product::numbers(cx, node, filters, &requantize)?
     };
-    let mut requantize = product::requantize(cx, node, op.activation);
     let mut added = None;
     if let Some(Some(id)) = node.inputs.get(3) {
         let (place, residual) = product::residual(cx, node, *id);

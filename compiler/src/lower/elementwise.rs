@@ -1,7 +1,9 @@
 //! Unary functions, binary arithmetic and PRelu.
 
-use crate::ir::{Array, Clamp, Data, Node, QuantParams, TensorId};
+use crate::integer::{self, tflite::Sum};
+use crate::ir::{Array, Clamp, Data, Node, Numerics, QuantParams, TensorId};
 use crate::kernel::{Expr, Scalar, int, op};
+use crate::kernels::Scale;
 use crate::kernels::elementwise::{splat, subtract};
 use crate::lower::Lowering;
 use crate::lower::movement::unsigned;
@@ -12,10 +14,10 @@ use qcc_runtime_support::{scale_add_round, scale_round};
 /// A function of one number: a table of its 256 or 65,536 values.
 pub(super) fn unary(cx: &mut Lowering, node: &Node, function: &Unary) -> Result<()> {
     let x = node.inputs[0].expect("a unary node has an operand");
-    let (from, to) = (cx.params(x), cx.params(node.output));
-    let reals: Vec<f32> = integers(from).map(|q| from.dequantize(q)).collect();
-    let images = function.eval(&[Some(&Array::f32([reals.len()], reals))]);
-    let table = cx.table(node.output, images.reals().iter().map(|y| to.quantize(*y)));
+    let images = integer::function(cx.model, node, function);
+    let (from, first) = (cx.params(x), cx.params(x).int.min() as i32);
+    let table = integers(from).map(|q| images[(q - first) as usize]);
+    let table = cx.table(node.output, table);
     look_up(cx, x, node.output, &table, "function");
     Ok(())
 }
@@ -63,6 +65,9 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Resul
         _ => bail!("an operand is missing"),
     };
     let y = node.output;
+    if cx.model.numerics == Numerics::Tflite {
+        return fixed_sum(cx, function.activation, [a, b, y]);
+    }
     if [a, b, y].iter().any(|id| cx.scalar(*id).bytes() > 1) {
         return steps_of_reals(cx, function, [a, b, y]);
     }
@@ -84,6 +89,33 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Resul
     });
     kernel.comment = vec![format!(
         "{:?} {what} {:?}: scales {s_a} and {s_b} to {s_y}, zero points {z_a} and {z_b} to {z_y}.",
+        cx.shape(a),
+        cx.shape(b)
+    )];
+    cx.call(kernel, &sources.places, 0);
+    Ok(())
+}
+
+/// TFLite's sum: both operands in steps of twice the larger scale, with 20 bits more, and their sum in those of the
+/// result.
+fn fixed_sum(cx: &mut Lowering, activation: Clamp, [a, b, y]: [TensorId; 3]) -> Result<()> {
+    let ((s_a, z_a), (s_b, z_b), (s_y, z_y)) = (cx.quant(a), cx.quant(b), cx.quant(y));
+    let sum = Sum::new([s_a, s_b], s_y);
+    prove_fits(2.0 * 256.0 * f64::from(s_a.max(s_b) / s_y))?;
+    let limits = cx.limits(y, cx.model.numerics.limits(activation, cx.params(y)));
+    let sources = cx.sources(&[a, b], y);
+    let name = cx.name("add");
+    let mut kernel = sources.space.arithmetic(&name, &limits, &|v| {
+        let operand = |i: usize, zero: i32| {
+            let unit = op("splat_i32", [int(Sum::UNIT.into())]);
+            let shifted = op("mul_i32", [subtract(v[i].clone(), zero), unit]);
+            Scale::Twice(sum.operands[i]).of(shifted)
+        };
+        let both = op("add_i32", [operand(0, z_a), operand(1, z_b)]);
+        Scale::Twice(sum.result).of(both)
+    });
+    kernel.comment = vec![format!(
+        "{:?} add {:?} in fixed point: scales {s_a} and {s_b} to {s_y}, zero points {z_a} and {z_b} to {z_y}.",
         cx.shape(a),
         cx.shape(b)
     )];

@@ -72,8 +72,8 @@ fn by_constant(cx: &mut Lowering, node: &Node, op: &MatMul, batches: &Batches) -
     let (from, a_strides) = rows(cx, a);
     let (to, y_strides) = cx.strided(node.output);
     let weights = product::weights(cx, node, columns, |i| i % columns);
-    let numbers = product::numbers(cx, node, columns);
     let requantize = product::requantize(cx, node, op.activation);
+    let numbers = product::numbers(cx, node, columns, &requantize)?;
     let y_shape = cx.shape(node.output);
     // One matrix for all: the leading axes are images and rows of one call where memory allows.
     let alone = inputs[..inputs.len() - 2].iter().all(|extent| *extent == 1);

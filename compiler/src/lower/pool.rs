@@ -1,14 +1,17 @@
 //! Pool: the halo stands for padding, so that windows need no border tests. Also Resize.
 
-use crate::Result;
-use crate::integer::linear_taps;
-use crate::ir::{Model, Node};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::integer::{linear_taps, tflite};
+use crate::ir::{Model, Node, Numerics, TensorId};
 use crate::kernel::Scalar;
+use crate::kernels::Scale;
 use crate::kernels::pool::{Mean, Windows};
 use crate::kernels::resize::{Bilinear, Taps};
 use crate::lower::elementwise::{prove_fits, reach, widest};
 use crate::lower::{Lowering, Needs, movement, product};
 use crate::ops::{Nearest, Pads, Pool, PoolKind, Resize, ResizeMode};
+use crate::{Result, bail, prove};
 
 /// What a pool asks of the memory of its operand.
 pub(super) fn needs(model: &Model, node: &Node, op: &Pool) -> Needs {
@@ -38,10 +41,9 @@ pub(super) fn pads(op: &Pool, x: &[usize]) -> Pads {
 /// Lowers a pool.
 pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
     let (x, y) = (node.inputs[0].expect("x"), node.output);
-    let (from, to) = (cx.params(x), cx.params(y));
     // Padding never wins a maximum: it is the smallest integer in use.
     let fill = match op.kind {
-        PoolKind::Max => from.low,
+        PoolKind::Max => cx.params(x).low,
         PoolKind::Average { .. } => cx.quant(x).1,
     };
     let (x_place, x_view) = product::image_with(cx, x, pads(op, cx.shape(x)), fill);
@@ -59,15 +61,8 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
     let mut kernel = match op.kind {
         PoolKind::Max => windows.max(&cx.name("max")),
         PoolKind::Average { count_include_pad } => {
-            let ((s_x, zero_point), (s_y, _)) = (cx.quant(x), cx.quant(y));
-            let ratio = s_x / s_y;
-            prove_fits(widest(from) * f64::from(ratio).max((kh * kw) as f64))?;
-            let mean = Mean {
-                zero_point,
-                ratio,
-                limits: cx.limits(y, (to.low, to.high)),
-                counts: [0, 1].map(|axis| counts(op, axis, cx.shape(x), count_include_pad)),
-            };
+            let counts = [0, 1].map(|axis| counts(op, axis, cx.shape(x), count_include_pad));
+            let mean = mean(cx, [x, y], kh * kw, counts)?;
             windows.mean(&cx.name("mean"), &mean)
         }
     };
@@ -80,6 +75,52 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
     cx.call(kernel, &[x_place, y_place], 0);
     product::deliver(cx, y, y_place);
     Ok(())
+}
+
+/// How sums of `taps` elements, those in the halo among them, become means of those that count.
+fn mean(
+    cx: &Lowering,
+    [x, y]: [TensorId; 2],
+    taps: usize,
+    counts: [Vec<usize>; 2],
+) -> Result<Mean> {
+    let (from, to) = (cx.params(x), cx.params(y));
+    let ((s_x, zero_point), (s_y, _)) = (cx.quant(x), cx.quant(y));
+    let ratio = s_x / s_y;
+    prove_fits(widest(from) * f64::from(ratio).max(taps as f64))?;
+    let mut limits = cx.limits(y, (to.low, to.high));
+    let mut sums = BTreeMap::new();
+    let products = counts[0]
+        .iter()
+        .flat_map(|h| counts[1].iter().map(move |w| h * w));
+    for count in products.collect::<BTreeSet<usize>>() {
+        let (zeros, scale) = match cx.model.numerics {
+            Numerics::Onnx => (taps, Scale::Real(ratio / count as f32)),
+            Numerics::Tflite => match tflite::Mean::of_window(from, to, count) {
+                tflite::Mean::Scaled { factor, .. } => (taps, Scale::Twice(factor)),
+                tflite::Mean::Average { .. } => {
+                    limits.zero_point = 0;
+                    (taps - count, average(count, (from.low, from.high))?)
+                }
+            },
+        };
+        sums.insert(count, (zero_point * zeros as i32, scale));
+    }
+    Ok(Mean {
+        sums,
+        limits,
+        counts,
+    })
+}
+
+fn average(count: usize, range: (i32, i32)) -> Result<Scale> {
+    let Some(scale) = prove::average(count, range) else {
+        bail!(
+            "no factor in f32 averages {count} integers as a division does";
+            hint: "compile the network without --numerics tflite"
+        );
+    };
+    Ok(scale)
 }
 
 /// For each row (axis 0) or column (1) of the result, how many of its window's count: those of the image,

@@ -1,16 +1,17 @@
 //! What convolutions and dense layers share: numbers from the model, the proof, constants, the call.
 
-use crate::Result;
+use crate::integer::{self, Factor};
 use crate::ir::{Clamp, Node, TensorId};
 use crate::kernel::Scalar;
-use crate::kernels::magnitude;
 use crate::kernels::{
-    Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual, View, Window,
-    offset, pack,
+    Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual, Scale, View,
+    Window, offset, pack,
 };
+use crate::kernels::{magnitude, scale};
 use crate::lower::{Lowering, Place, layout, winograd};
 use crate::ops::Pads;
 use crate::prove::{self, Bounds};
+use crate::{Result, bail};
 
 /// Windows over memory, each multiplied by the same weights.
 #[derive(Clone, Copy, Debug)]
@@ -24,25 +25,65 @@ pub(super) struct Windows {
 
 /// A product's numbers but for its weights: bias, scales and zero point of a node with operands `x`,
 /// `w` and optional `bias`.
-pub(super) fn numbers(cx: &Lowering, node: &Node, channels: usize) -> Product {
+pub(super) fn numbers(
+    cx: &Lowering,
+    node: &Node,
+    channels: usize,
+    requantize: &Requantize,
+) -> Result<Product> {
     let [x, w] = [0, 1].map(|i| node.inputs[i].expect("`infer` demands both"));
-    let (s_x, zero_point) = cx.quant(x);
-    let (s_y, _) = cx.quant(node.output);
+    let (_, zero_point) = cx.quant(x);
     let range = (cx.params(x).low, cx.params(x).high);
     let params = cx.params(w);
-    let scales = params.scales(channels);
-    Product {
+    let numbers = Product {
         weights: vec![],
         bias: match cx.model.constant(node, 2) {
             Some(bias) => bias.quantized().to_vec(),
             None => vec![0; channels],
         },
-        scales: scales.iter().map(|s_w| (s_x * s_w) / s_y).collect(),
+        scales: vec![],
         zero_point,
         range,
         elem: cx.scalar(x),
         fields: Fields::new((params.low, params.high), &params.zero_points(channels)),
-    }
+    };
+    let depth = cx.model[w].ty.len() / channels.max(1);
+    let scales = scales(cx, node, &numbers, depth, requantize)?;
+    Ok(Product { scales, ..numbers })
+}
+
+/// What sums of so many products are multiplied with.
+fn scales(
+    cx: &Lowering,
+    node: &Node,
+    numbers: &Product,
+    depth: usize,
+    requantize: &Requantize,
+) -> Result<Vec<Scale>> {
+    let factors = integer::factors(cx.model, node, numbers.bias.len());
+    let reach = numbers.reach(depth);
+    let limits = [requantize.low, requantize.high].map(|y| y - requantize.zero_point);
+    let mut found: Vec<(Factor, Scale)> = vec![];
+    let mut scale = |factor: Factor| {
+        let m = match factor {
+            Factor::Real(m) => return Ok(Scale::Real(m)),
+            Factor::Fixed(m) => return Ok(Scale::Twice(m)),
+            Factor::Double(m) => m,
+        };
+        if let Some((_, known)) = found.iter().find(|(other, _)| *other == factor) {
+            return Ok(*known);
+        }
+        let meant = |sum: i32| factor.round(sum.into());
+        let Some(scale) = prove::once(m, meant, reach, limits.into()) else {
+            bail!(
+                "no factor of 31 bits rounds sums as the factor {m:e} of 53 bits does";
+                hint: "compile the network without --numerics tflite"
+            );
+        };
+        found.push((factor, scale));
+        Ok(scale)
+    };
+    factors.into_iter().map(&mut scale).collect()
 }
 
 /// `w − z_w` of every weight, which `channel` tells the channel of by its flat index.
@@ -65,13 +106,14 @@ pub(super) fn weights(
 /// From sums to the node's result, without a residual.
 pub(super) fn requantize(cx: &Lowering, node: &Node, activation: Clamp) -> Requantize {
     let params = cx.params(node.output);
-    let (low, high) = activation.quantized(params);
+    let (low, high) = cx.model.numerics.limits(activation, params);
     Requantize {
         zero_point: cx.quant(node.output).1,
         low,
         high,
         elem: cx.scalar(node.output),
         residual: None,
+        scaling: scale::REAL,
     }
 }
 
@@ -140,9 +182,10 @@ pub(super) fn emit(
     node: &Node,
     windows: &Windows,
     product: &Product,
-    (added, requantize): (Option<Place>, Requantize),
+    (added, mut requantize): (Option<Place>, Requantize),
     macs: u64,
 ) -> Result<()> {
+    requantize.scaling = product.scaling();
     let x = node.inputs[0].expect("`infer` demands an input");
     let elem = product.elem;
     let ((from, input), (to, output)) = (windows.input, windows.output);
@@ -283,9 +326,14 @@ pub(super) fn constants(cx: &mut Lowering, packed: Packed) -> Names {
             false => cx.constant("high", Scalar::I32, packed.high),
         },
         bias: cx.constant("bias", Scalar::I32, packed.bias),
-        scales: match packed.scales.is_empty() {
+        scales: match (packed.scales.is_empty(), packed.shifts.is_empty()) {
+            (true, _) => String::new(),
+            (false, true) => cx.constant("scales", Scalar::F32, packed.scales),
+            (false, false) => cx.constant("multipliers", Scalar::I32, packed.scales),
+        },
+        shifts: match packed.shifts.is_empty() {
             true => String::new(),
-            false => cx.constant("scales", Scalar::F32, packed.scales),
+            false => cx.constant("shifts", Scalar::I32, packed.shifts),
         },
     }
 }

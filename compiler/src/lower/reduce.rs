@@ -1,9 +1,11 @@
 //! Reduce, ArgMax and Softmax.
 
-use crate::integer::shares;
-use crate::ir::{Node, TensorId};
+use crate::integer::{shares, tflite};
+use crate::ir::{Node, Numerics, TensorId};
 use crate::kernel::Scalar;
+use crate::kernels::Scale;
 use crate::kernels::reduce::{Lines, Numerators, SoftmaxTables, Sum};
+use crate::kernels::softmax::FixedTables;
 use crate::lower::elementwise::{prove_fits, widest};
 use crate::lower::{Lowering, Place};
 use crate::ops::{ArgMax, Reduce, Reduction, Softmax};
@@ -90,9 +92,13 @@ fn sum(cx: &Lowering, x: TensorId, y: TensorId, split: &Split, mean: bool) -> Re
     let factor = (s_x / s_y) / count as f32;
     let largest = widest(from) * elements as f64;
     prove_fits(largest * f64::from(factor).max(1.0))?;
+    let scale = match cx.model.numerics {
+        Numerics::Onnx => Scale::Real(factor),
+        Numerics::Tflite => Scale::Twice(tflite::ratio(from, to).over(elements as u32)),
+    };
     Ok(Sum {
         zero: z_x * elements as i32,
-        factor,
+        scale,
         limits: cx.limits(y, (to.low, to.high)),
     })
 }
@@ -111,6 +117,10 @@ pub(super) fn arg_max(cx: &mut Lowering, node: &Node, op: &ArgMax) -> Result<()>
 pub(super) fn softmax(cx: &mut Lowering, node: &Node, op: &Softmax) -> Result<()> {
     let (x, y) = (node.inputs[0].expect("x"), node.output);
     let split = split(cx, x, y, &[op.axis], true);
+    if cx.model.numerics == Numerics::Tflite {
+        fixed_softmax(cx, [x, y], &split);
+        return Ok(());
+    }
     let (scale, _) = cx.quant(x);
     let to = cx.params(y);
     let Some(shares) = shares(cx.params(x), to, cx.shape(x)[op.axis]) else {
@@ -148,4 +158,29 @@ pub(super) fn softmax(cx: &mut Lowering, node: &Node, op: &Softmax) -> Result<()
     ];
     cx.call(kernel, &split.places, 0);
     Ok(())
+}
+
+/// TFLite's softmax.
+fn fixed_softmax(cx: &mut Lowering, [x, y]: [TensorId; 2], split: &Split) {
+    let tables = tflite::Exponentials::new(cx.params(x));
+    let mut table = |what: &str, numbers: &[i32]| {
+        let bytes = numbers.iter().flat_map(|n| n.to_le_bytes());
+        cx.constant(what, Scalar::I32, bytes.collect())
+    };
+    let tables = FixedTables {
+        exponentials: table("exponentials", &tables.exponentials),
+        summands: table("summands", &tables.summands),
+    };
+    let elem = cx.scalar(y);
+    let lines = split.lines(cx, x);
+    let name = cx.name("softmax");
+    let mut kernel = lines.fixed_softmax(&name, &tables, split.gone_to[0], elem);
+    let (scale, _) = cx.quant(x);
+    kernel.comment = vec![
+        format!("{:?} along the last axis, in fixed point.", cx.shape(x)),
+        format!(
+            "The tables tell exp(-{scale} d) in units of 2^-31 and 2^-19 for distances d from the largest."
+        ),
+    ];
+    cx.call(kernel, &split.places, 0);
 }

@@ -118,8 +118,8 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &ConvTranspose) -> Resul
         let group = i / (kh * kw * per_group) / (channels / op.groups);
         group * per_group + i / (kh * kw) % per_group
     });
-    let shared = product::numbers(cx, node, per_group * op.groups);
     let requantize = product::requantize(cx, node, op.activation);
+    let shared = product::numbers(cx, node, per_group * op.groups, &requantize)?;
     let axes = axes(cx.model, node, op);
     let pads = pads(cx.model, node, &axes);
     let x = node.inputs[0].expect("`infer` demands an input");

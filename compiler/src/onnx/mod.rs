@@ -22,7 +22,7 @@ use onnx_protobuf::{Message, ModelProto, TensorProto};
 
 pub use export::{export, exportable};
 
-use crate::ir::{Array, Elem, Model};
+use crate::ir::{Array, Elem, Model, Numerics};
 use crate::{Error, Result, bail};
 
 /// Opset versions of ONNX's own domain whose operators have a known meaning.
@@ -39,6 +39,8 @@ pub struct Options {
     pub dims: BTreeMap<String, usize>,
     /// Inputs whose values are known at compile time.
     pub bind: BTreeMap<String, Array>,
+    /// What operators on integers are taken to compute.
+    pub numerics: Numerics,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             batch: 1,
             dims: BTreeMap::new(),
             bind: BTreeMap::new(),
+            numerics: Numerics::default(),
         }
     }
 }
@@ -92,7 +95,9 @@ fn named(bytes: &[u8], folder: Option<&Path>, options: &Options, name: &str) -> 
     if graph.name.is_empty() {
         graph.name = name.to_string();
     }
-    graph::import(graph, opset, folder, options)
+    let mut model = graph::import(graph, opset, folder, options)?;
+    model.numerics = options.numerics;
+    Ok(model)
 }
 
 /// The array and element type in the bytes of a `TensorProto`, the form of ONNX's test data.

@@ -3,7 +3,7 @@
 
 use super::rewrite::{self, absorb, own_producer};
 use crate::Result;
-use crate::ir::{Clamp, Model, Node, TensorId};
+use crate::ir::{Clamp, Model, Node, Numerics, TensorId};
 use crate::ops::{BinaryFunction, Op};
 
 /// Fuses residual sums into convolutions.
@@ -12,6 +12,10 @@ pub(super) fn fuse(model: &mut Model) -> Result<usize> {
 }
 
 fn fuse_node(model: &mut Model, position: usize) -> Result<bool> {
+    // TFLite rounds both.
+    if model.numerics == Numerics::Tflite {
+        return Ok(false);
+    }
     let node = &model.nodes[position];
     let Op::Binary(add) = &node.op else {
         return Ok(false);

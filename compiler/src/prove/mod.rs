@@ -1,10 +1,12 @@
 //! Bounds, computed from the constants, that license the arithmetic of kernels.
 
+mod scale;
 mod winograd;
 
-use crate::kernels::Product;
+use crate::kernels::{Product, Scale};
 use crate::{Result, bail};
 
+pub use scale::{average, once};
 pub use winograd::winograd;
 
 /// Largest magnitudes over all channels and all inputs.
@@ -23,7 +25,7 @@ pub fn sums(product: &Product, offset: i32) -> Result<Bounds> {
         sum: 0,
         scaled: 0.0,
     };
-    for (channel, &scale) in product.scales.iter().enumerate() {
+    for (channel, scale) in product.scales.iter().enumerate() {
         let what = format!("output channel {channel}");
         let sum = largest(
             product,
@@ -32,8 +34,16 @@ pub fn sums(product: &Product, offset: i32) -> Result<Bounds> {
             product.bias[channel].into(),
         );
         let growing = largest(product, channel, -offset, product.start(channel, offset));
-        let bounds = fits(sum, scale, &what)?;
+        let bounds = fits(sum, scale.real(), &what)?;
         fits(growing, 0.0, &what)?;
+        if let Scale::Twice(_) = scale
+            && bounds.scaled > MOST_SHIFTED
+        {
+            bail!(
+                "a result of {what} can be {:.0} steps of the output's scale", bounds.scaled;
+                hint: "quantize the layer with a larger output scale"
+            );
+        }
         all.sum = all.sum.max(bounds.sum);
         all.scaled = all.scaled.max(bounds.scaled);
     }
@@ -52,11 +62,11 @@ pub fn sums_or_capacity(product: &Product, offset: i32) -> Result<(Bounds, Optio
         sum: 0,
         scaled: 0.0,
     };
-    for (channel, &scale) in product.scales.iter().enumerate() {
+    for (channel, scale) in product.scales.iter().enumerate() {
         let bias = i64::from(product.bias[channel]);
         let sum = largest(product, channel, product.zero_point, bias);
         let growing = largest(product, channel, -offset, product.start(channel, offset));
-        let scaled = sum as f64 * f64::from(scale);
+        let scaled = sum as f64 * scale.real();
         if sum.max(growing) >= WIDEST || scaled > MOST_SCALED {
             return Err(error);
         }
@@ -74,8 +84,12 @@ const WIDEST: i64 = 1 << 45;
 /// Largest scaled sum; the margin covers the roundings of the sum and of the product to f32, and the zero point.
 const MOST_SCALED: f64 = i32::MAX as f64 - 132_096.0;
 
-fn fits(sum: i64, scale: f32, what: &str) -> Result<Bounds> {
-    let scaled = sum as f64 * f64::from(scale);
+/// Largest scaled sum in fixed point: a sum that is multiplied by a power of two before, which is up to twice that,
+/// fits i32 too.
+const MOST_SHIFTED: f64 = (1 << 30) as f64 - 132_096.0;
+
+fn fits(sum: i64, scale: f64, what: &str) -> Result<Bounds> {
+    let scaled = sum as f64 * scale;
     if sum > i64::from(i32::MAX) {
         bail!(
             "a sum of {what} can reach {sum}, which does not fit 32 bits";
@@ -107,7 +121,7 @@ pub fn products(
     let reach = |i: usize| reach(ranges[i], zero_points[i]);
     let bias = bias.unwrap_or(&[]).iter().map(|b| i64::from(b.abs()));
     let sum = bias.max().unwrap_or(0) + reach(0) * reach(1) * depth as i64;
-    fits(sum, scale, "the product")
+    fits(sum, scale.into(), "the product")
 }
 
 /// How sums of products of two activations are kept within 32 bits.
@@ -160,7 +174,7 @@ mod tests {
         Product {
             weights: vec![weight; depth],
             bias: vec![10],
-            scales: vec![scale],
+            scales: vec![scale.into()],
             zero_point: 0,
             range: (0, 255),
             elem: Scalar::U8,

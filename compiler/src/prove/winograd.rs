@@ -1,6 +1,6 @@
 //! Winograd's convolution computes four times the sums by way of larger numbers.
 
-use crate::kernels::Product;
+use crate::kernels::{Product, Scale};
 
 /// The largest magnitude that any 32-bit number of [`crate::kernels::Winograd`] can reach, if everything fits:
 /// transformed filters and tiles 16 bits, their products and the results of these 32. The product's depth is
@@ -28,7 +28,11 @@ pub fn winograd(product: &Product) -> Option<i64> {
             sum += elements.map(|(u, v)| u.abs() * v).sum::<i64>();
         }
         // A quarter of the scale must be exact.
-        if sum > i64::from(i32::MAX) || scale / 4.0 * 4.0 != *scale {
+        let exact = match scale {
+            Scale::Real(scale) => scale / 4.0 * 4.0 == *scale,
+            Scale::Twice(_) | Scale::Once(_) => true,
+        };
+        if sum > i64::from(i32::MAX) || !exact {
             return None;
         }
         largest = largest.max(sum);
@@ -68,7 +72,7 @@ mod tests {
         Product {
             weights: vec![weight; 9 * depth],
             bias: vec![-3],
-            scales: vec![1e-3],
+            scales: vec![1e-3.into()],
             zero_point: 0,
             range: (0, 255),
             elem: Scalar::U8,
@@ -105,7 +109,7 @@ mod tests {
     #[test]
     fn a_scale_without_a_quarter_is_refused() {
         let tiny = Product {
-            scales: vec![f32::from_bits(1)],
+            scales: vec![f32::from_bits(1).into()],
             ..product(1, 1)
         };
         assert!(winograd(&tiny).is_none());

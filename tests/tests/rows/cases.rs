@@ -3,7 +3,7 @@
 use qcc_compiler::kernel::{Buffer, Constant, Expr, Scalar, Stmt, at, int, op, var};
 use qcc_compiler::target::Target;
 
-use crate::{halves, rounds};
+use crate::{fixed, halves, rounds};
 
 /// A kernel body that runs for each `i` below `rounds`; it writes every element of its region.
 pub(crate) struct Case {
@@ -117,6 +117,7 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
     }
     cases.extend(fields(target));
     cases.extend(sixteens(target));
+    cases.extend(fixed::cases(target));
     cases.extend(halves::cases(target));
     cases
 }

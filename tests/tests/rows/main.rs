@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test says what it skipped")]
 
 mod cases;
+mod fixed;
 mod halves;
 mod numbers;
 mod reals;

@@ -13,17 +13,21 @@ pub(crate) struct Numbers {
 }
 
 /// Numbers that look random and are the same everywhere (xorshift).
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn new() -> Random {
+        Random(0x9e37_79b9_7f4a_7c15)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 >> 16
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
@@ -34,7 +38,7 @@ impl Random {
 
 impl Numbers {
     pub(crate) fn new(target: &Target) -> Numbers {
-        let random = &mut Random(0x9e37_79b9_7f4a_7c15);
+        let random = &mut Random::new();
         let extremes = [0u8, 255, 128, 127, 1];
         let bytes = (0..(rounds(target) + 8) * target.bytes).map(|_| match random.below(3) {
             0 => extremes[random.below(5) as usize],

@@ -188,6 +188,24 @@ fn vector_operation(name: &str) -> Option<Operation> {
             let products = scaled(m, &v[0], &v[1]).into_iter();
             Value::Ints(products.map(|(a, x)| meaning::scale_round(a, x)).collect())
         },
+        "scale_twice" => |_, m, v| {
+            let factors = v[1].ints().iter().zip(v[2].ints());
+            let scaled = v[0].ints().iter().zip(factors).map(|(x, (m_, shift))| {
+                let shifted = i64::from(*x) << (-shift).max(0);
+                i32::try_from(shifted).unwrap_or_else(|_| panic!("{}: {shifted}", m.kernel));
+                meaning::fixed::scale_twice(*x, *m_, *shift)
+            });
+            Value::Ints(scaled.collect())
+        },
+        "scale_once" => |_, m, v| {
+            let factors = v[1].ints().iter().zip(v[2].ints());
+            let scaled = v[0].ints().iter().zip(factors).map(|(x, (m_, shift))| {
+                let product = f64::from(*x) * f64::from(*m_);
+                defined(m, product / (1u64 << shift) as f64);
+                meaning::fixed::scale_once(*x, *m_, *shift)
+            });
+            Value::Ints(scaled.collect())
+        },
         "scale_add_round" => |_, m, v| {
             let pairs = scaled(m, &v[0], &v[1])
                 .into_iter()
@@ -256,6 +274,9 @@ fn scalar_operation(name: &str) -> Option<Operation> {
         "add" => |_, _, v| number(v[0].int() + v[1].int()),
         "sub" => |_, _, v| number(v[0].int() - v[1].int()),
         "mul" => |_, _, v| number(v[0].int() * v[1].int()),
+        "times" => {
+            |_, _, v| number(meaning::fixed::times(i32_of(v[0].int()), i32_of(v[1].int())).into())
+        }
         "max" => |_, _, v| number(v[0].int().max(v[1].int())),
         "min" => |_, _, v| number(v[0].int().min(v[1].int())),
         "div" => |_, m, v| {

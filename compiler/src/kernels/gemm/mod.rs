@@ -18,6 +18,7 @@ use std::ops::Range;
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
+use crate::kernels::scale::loads;
 use crate::kernels::tile::{Channels, Segment, Tiling, split, tiling};
 use crate::kernels::unit::Unit;
 use crate::kernels::{Form, Level, Requantize, Runs, View, Window};
@@ -75,8 +76,10 @@ pub struct Names {
     pub bias: String,
     /// The same in units of 2¹⁶, to which `bias` is added; empty where 32 bits hold all.
     pub high: String,
-    /// Multipliers of the sums, f32.
+    /// Multipliers of the sums: f32, or i32.
     pub scales: String,
+    /// What products with i32 are shifted by; empty where multipliers are f32.
+    pub shifts: String,
 }
 
 impl Names {
@@ -88,8 +91,9 @@ impl Names {
             bias,
             high,
             scales,
+            shifts,
         } = self;
-        let names = [weights, lows, bias, high, scales];
+        let names = [weights, lows, bias, high, scales, shifts];
         let named = names.into_iter().filter(|name| !name.is_empty());
         named.cloned().collect()
     }
@@ -279,9 +283,12 @@ impl Build<'_> {
         } else {
             cols
         };
+        let mut scales = vec![];
         for j in 0..scaled {
-            let scale = self.constant(&self.gemm.constants.scales, j);
-            steps.push(define(&format!("m{j}"), "vf32", op("load_f32", [scale])));
+            let address = |constant: &str| self.constant(constant, j);
+            let (loaded, factors) = loads(&self.gemm.constants, &format!("m{j}"), address);
+            steps.extend(loaded);
+            scales.push(factors);
         }
         for i in 0..rows {
             let sums = Sums {
@@ -293,7 +300,7 @@ impl Build<'_> {
                     true => (0..cols).map(|j| self::high(i, j)).collect(),
                     false => vec![],
                 },
-                scales: (0..cols).map(|j| format!("m{j}")).collect(),
+                scales: scales.clone(),
                 count: channels.stored,
                 output: self.result(1, i),
                 residual: match self.gemm.requantize.residual {
