@@ -19,6 +19,7 @@ from typing import Callable
 import numpy as np
 from PIL import Image
 
+import wide as wide_networks
 from boxes import BOXES, face_score
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -60,6 +61,7 @@ class Task:
     load: Callable[[], Samples]
     dims: dict[str, int] = field(default_factory=dict)
     quantized: Path | None = None  # the quantized network that the float `model` is made from
+    write: Callable[[Path], None] | None = None  # makes the network
 
 
 def split(count):
@@ -270,6 +272,13 @@ def twin(file, load):
     return Task(name, WORK / f"{name}.onnx", "top-1", load, quantized=SHARED / file)
 
 
+def wide(activations):
+    """A network of random weights with activations of 16 bits."""
+    path = WORK / f"wide_{activations}.onnx"
+    load = lambda: noise("x", wide_networks.INPUT)
+    return Task(path.stem, path, "SNR dB", load, write=lambda path: wide_networks.write(path, activations))
+
+
 def available(words=(), tasks=None):
     """Of the tasks, all float networks if none are given, those whose network is found and whose name contains one of the words (all tasks without words)."""
     WORK.mkdir(parents=True, exist_ok=True)
@@ -281,6 +290,8 @@ def available(words=(), tasks=None):
         if task.quantized and not task.model.exists():
             tool = SHARED / "tools" / "qdq2float.py"
             subprocess.run([sys.executable, tool, task.quantized, task.model], check=True)
+        if task.write:
+            task.write(task.model)
         if task.model.exists():
             yield task
 
@@ -326,4 +337,6 @@ QUANTIZED = [
     shared("mcunet_320kb_int8_qdq.onnx", lambda: imagenet("input", 176, "signed", 0)),
     shared("micro_kws_m_ort_qdq.onnx", lambda: noise("serving_default_input:0", (1960,)), "SNR dB"),
     shared("micro_kws_m_ort_qoperator.onnx", lambda: noise("serving_default_input:0", (1960,)), "SNR dB"),
+    wide("u16"),
+    wide("i16"),
 ]
