@@ -32,7 +32,7 @@ pub(super) fn params(model: &Model, options: &Options, reals: &Reals) -> Result<
     for node in model.nodes.iter().filter(integer) {
         groups.constrain(model, node);
         for id in node.operands() {
-            groups.at_least_bits(id, bits(options, node));
+            groups.at_least_bits(id, bits_of_operand(model, options, node, id));
         }
     }
     // What reads an output is no layer: it gets 8 bits at least.
@@ -81,6 +81,15 @@ fn bits(options: &Options, node: &Node) -> u8 {
     match options.scheme(node).activations {
         Activations::Integers { bits } => bits,
         Activations::Float => 8,
+    }
+}
+
+/// Bits that a node asks an operand for: the input of a network has 8 at least, but where the node is named.
+fn bits_of_operand(model: &Model, options: &Options, node: &Node, id: TensorId) -> u8 {
+    let bits = bits(options, node);
+    match model.inputs.contains(&id) && !options.names(node) {
+        true => bits.max(8),
+        false => bits,
     }
 }
 
@@ -205,6 +214,8 @@ fn least_width(model: &Model, groups: &Groups, node: &Node) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Conv;
+    use crate::passes::quantize::{LayerTexts, Texts};
     use crate::passes::testing::{Sketch, conv};
 
     fn uniform(min: f32, max: f32, int: IntType) -> (f32, i32) {
@@ -239,6 +250,47 @@ mod tests {
         assert_eq!(limits(IntType::I8, 127), (-64, 63, -22));
         assert_eq!(limits(IntType::I16, 65_535), (-32_768, 32_767, -10_923));
         assert_eq!(limits(IntType::I16, 30_000), (-15_000, 15_000, -5_000));
+    }
+
+    /// Two convolutions, the first with a ReLU6, over ranges of 0..4.
+    fn model() -> (Model, [TensorId; 3]) {
+        let mut sketch = Sketch::new();
+        let x = sketch.input("x", &[1, 2, 2, 2]);
+        let op = Conv {
+            activation: Clamp { min: 0.0, max: 6.0 },
+            ..conv()
+        };
+        let a = sketch.conv("a", x, 2, 1, op);
+        let y = sketch.conv("y", a, 2, 1, conv());
+        let mut model = sketch.model(&[y]);
+        let range = Range { min: 0.0, max: 4.0 };
+        for id in [x, a, y] {
+            model[id].range = Some(range);
+        }
+        (model, [x, a, y])
+    }
+
+    /// The parameters of its input and its results.
+    fn of_model(precision: &str, layers: &[&str]) -> [QuantParams; 3] {
+        let (model, ids) = model();
+        let parse = |text: &&str| LayerTexts::parse(text).unwrap();
+        let texts = Texts {
+            precision: Some(precision.to_string()),
+            layers: layers.iter().map(parse).collect(),
+            ..Texts::default()
+        };
+        let options = texts.options(false).unwrap();
+        let params = params(&model, &options, &Reals::new()).unwrap();
+        ids.map(|id| params[&id].clone())
+    }
+
+    #[test]
+    fn inputs_and_outputs_have_8_bits_at_least() {
+        let steps =
+            |layers: &[&str]| of_model("w8a4", layers).map(|params| params.high - params.low);
+        assert_eq!(steps(&[]), [255, 15, 255]);
+        // Who names the first layer means its input, too.
+        assert_eq!(steps(&["a=w8a4"]), [15, 15, 255]);
     }
 
     #[test]
