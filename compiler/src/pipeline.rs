@@ -11,6 +11,7 @@ use crate::data::Sample;
 use crate::ir::{Array, Elem, Model, Node, Range, TensorId, verify};
 use crate::kernel::{Program, identifier};
 use crate::passes::calibrate::{Calibration, Method, from_batch_norm};
+use crate::passes::quantize::BiasCorrection;
 use crate::passes::{self, Stage, quantize};
 use crate::target::{Language, Target};
 use crate::{Result, bail, lower, onnx};
@@ -41,19 +42,19 @@ pub fn load(path: &Path, options: &onnx::Options) -> Result<Model> {
     Ok(model)
 }
 
-/// Annotates where the reals of each tensor lie, as seen on samples.
-/// Samples are read a few at a time, so their number costs no memory.
-/// What the quantization is to learn from samples is noted with it.
-pub fn calibrate(
+/// Annotates where the reals of each tensor lie, as seen on samples, and what the quantization is to learn from them.
+/// Samples are read a few at a time, so their number costs no memory; `open` begins to read them, again for a
+/// correction of biases.
+pub fn calibrate<S: Iterator<Item = Result<Sample>>>(
     model: &mut Model,
-    samples: impl Iterator<Item = Result<Sample>>,
+    open: impl Fn(&Model) -> Result<S>,
     method: Method,
     options: &quantize::Options,
 ) -> Result<()> {
     options.check(model)?;
     let learns = |node: &Node| options.learns(node);
     let mut calibration = Calibration::new(model, method).learning(model, learns);
-    let mut inputs = samples.map(|s| s.map(|s| s.inputs));
+    let mut inputs = open(model)?.map(|s| s.map(|s| s.inputs));
     let mut empty = true;
     loop {
         let chunk: Vec<_> = inputs.by_ref().take(CHUNK).collect::<Result<_>>()?;
@@ -63,10 +64,16 @@ pub fn calibrate(
         calibration.observe_all(model, &chunk)?;
         empty = false;
     }
+    drop(inputs);
     if empty {
         bail!("no samples to calibrate with"; hint: "pass a .npz or .npy file, or a folder of images");
     }
-    calibration.finish(model)
+    calibration.finish(model)?;
+    if options.bias == BiasCorrection::Samples {
+        let inputs = open(model)?.map(|s| s.map(|s| s.inputs));
+        quantize::correct_biases(model, inputs, options)?;
+    }
+    Ok(())
 }
 
 /// Annotates ranges without samples, from the ranges of the inputs, which
@@ -90,7 +97,9 @@ pub fn calibrate_on_noise(model: &mut Model, options: &quantize::Options) -> Res
     for sample in noise(model, 2) {
         calibration.observe(model, &sample)?;
     }
-    calibration.finish(model)
+    calibration.finish(model)?;
+    let inputs = noise(model, 2).into_iter().map(Ok);
+    quantize::correct_biases(model, inputs, options)
 }
 
 /// Inputs of uniform noise over the input's range, `[-1, 1]` where it has none, always the same; integer inputs

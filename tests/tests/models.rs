@@ -35,9 +35,8 @@ struct Prepared {
 
 fn prepare(network: &Network, limit: usize) -> Result<Prepared> {
     let mut float = pipeline::load(&network.model, &network.options())?;
-    let calibration = samples(&network.calibration, &float, usize::MAX)?;
-    let calibration = calibration.into_iter().map(Ok);
-    pipeline::calibrate(&mut float, calibration, Method::MinMax, &Default::default())?;
+    let open = |model: &Model| calibration(network, model);
+    pipeline::calibrate(&mut float, open, Method::MinMax, &Default::default())?;
     let integer = pipeline::quantize(float.clone(), &Default::default())?;
     let samples = samples(&network.test, &float, limit)?;
     Ok(Prepared {
@@ -45,6 +44,15 @@ fn prepare(network: &Network, limit: usize) -> Result<Prepared> {
         integer,
         samples,
     })
+}
+
+/// What a network is calibrated with.
+fn calibration(
+    network: &Network,
+    model: &Model,
+) -> Result<impl Iterator<Item = Result<Sample>> + use<>> {
+    let samples = samples(&network.calibration, model, usize::MAX)?;
+    Ok(samples.into_iter().map(Ok))
 }
 
 fn samples(path: &Path, model: &Model, limit: usize) -> Result<Vec<Sample>> {
@@ -294,9 +302,8 @@ fn in_precision(network: &Network, precision: &str, layers: &[&str]) -> Result<P
     match layers {
         [] => pipeline::calibrate_without_samples(&mut float, &options)?,
         _ => {
-            let calibration = samples(&network.calibration, &float, usize::MAX)?;
-            let calibration = calibration.into_iter().map(Ok);
-            pipeline::calibrate(&mut float, calibration, Method::MinMax, &options)?;
+            let open = |model: &Model| calibration(network, model);
+            pipeline::calibrate(&mut float, open, Method::MinMax, &options)?;
         }
     }
     let integer = pipeline::quantize(float.clone(), &options)?;

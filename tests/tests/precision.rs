@@ -40,6 +40,14 @@ fn a_bit_less_costs_accuracy_and_learning_gives_it_back() {
     );
     assert!(learned > four + 3.0, "{learned} {four}");
     assert_eq!(layers, eight);
+    let corrected = ["none", "analytic", "samples"].map(|kind| {
+        let options = ["--precision", "w4a8", "--bias-correction", kind];
+        fidelity(&options)
+    });
+    assert!(
+        corrected.is_sorted() && corrected[1] == four,
+        "{corrected:?}"
+    );
     assert!(measured("integer", &["--precision", "w4a8", "--rounding", "gptq"]) > 98.0);
 }
 

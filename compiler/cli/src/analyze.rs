@@ -55,10 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut float = qcc_compiler::pipeline::load(&args.model.model, &args.model.options())?;
     let fallback = Fallback::BatchNorm;
     prepare::calibrate(&mut float, &args.quantize, &args.samples, fallback)?;
-    let mut analysis = Analysis::new(
-        &float,
-        &prepare::options(&float, &args.quantize, &args.samples, prepare::ANY)?,
-    )?;
+    let options = prepare::options(&mut float, &args.quantize, &args.samples, prepare::ANY)?;
+    let mut analysis = Analysis::new(&float, &options)?;
     let data = match args.data.is_empty() {
         true => &args.quantize.calibrate,
         false => &args.data,

@@ -1,12 +1,13 @@
 //! Arguments that several commands share, and what they mean to the library.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use qcc_compiler::data::{self, Channels, InputRange, Layout, Preprocess, Preset, Resize};
 use qcc_compiler::ir::Numerics;
 use qcc_compiler::passes::calibrate::{Method, Ranges};
 use qcc_compiler::passes::choose::{Accuracy, Goal};
-use qcc_compiler::passes::quantize::{self, LayerTexts, Rounding, Texts, Weights};
+use qcc_compiler::passes::quantize::{self, BiasCorrection, LayerTexts, Rounding, Texts, Weights};
 use qcc_compiler::target::{self, Language, Target};
 use qcc_compiler::{Error, Result, bail, lower, onnx};
 
@@ -77,10 +78,16 @@ pub(crate) struct QuantizeArgs {
     /// How weights become integers: nearest, or gptq, which learns from samples what errors cancel
     #[arg(long, value_name = "METHOD", value_parser = rounding)]
     rounding: Option<String>,
-    /// The four options above from a TOML file; what the command line says goes before
+    /// What biases make good: none, analytic (the mean error of rounded weights), or samples
     ///
-    /// precision = "w4a8", weights = "per-tensor", rounding = "gptq", and for some layers tables
-    /// `[[layer]]` with match = "features.0*" and precision = "w8a16".
+    /// samples evaluates the quantized network beside the float one and gives each bias, layer by layer, the mean
+    /// error of all that is rounded up to its sum.
+    #[arg(long, value_name = "METHOD", value_parser = correction)]
+    bias_correction: Option<String>,
+    /// The five options above from a TOML file; what the command line says goes before
+    ///
+    /// precision = "w4a8", weights = "per-tensor", rounding = "gptq", bias_correction = "samples", and for some
+    /// layers tables `[[layer]]` with match = "features.0*" and precision = "w8a16".
     #[arg(long, value_name = "FILE")]
     overrides: Option<PathBuf>,
     /// With --precision auto: the best network whose constants take at most this many bytes: 200k, 1.5M
@@ -246,6 +253,7 @@ impl QuantizeArgs {
             ("precision", &self.precision),
             ("weights", &self.weights),
             ("rounding", &self.rounding),
+            ("bias-correction", &self.bias_correction),
         ];
         for (option, choice) in choices {
             if let Some(choice) = choice {
@@ -338,6 +346,8 @@ impl QuantizeArgs {
         let mut options = self.options()?;
         if let (true, Weights::Integers(form)) = (self.is_auto(), &mut options.scheme.weights) {
             form.rounding = self.narrow_rounding()?;
+            // What biases gain depends on what is chosen.
+            options.bias = BiasCorrection::Analytic;
         }
         Ok(options)
     }
@@ -362,6 +372,7 @@ impl QuantizeArgs {
             precision: self.precision.clone().filter(|_| !self.is_auto()),
             weights: self.weights.clone(),
             rounding: self.rounding.clone(),
+            bias_correction: self.bias_correction.clone(),
             layers: self.layer.clone(),
         };
         let texts = file.transpose()?.unwrap_or_default().then(own);
@@ -422,6 +433,10 @@ fn rounding(text: &str) -> Result<String> {
         ..Texts::default()
     };
     texts.options(false).map(|_| text.to_string())
+}
+
+fn correction(text: &str) -> Result<String> {
+    BiasCorrection::from_str(text).map(|_| text.to_string())
 }
 
 fn extent(text: &str) -> std::result::Result<usize, String> {

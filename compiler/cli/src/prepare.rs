@@ -3,7 +3,7 @@
 use indicatif::ProgressIterator;
 use qcc_compiler::data::{InputRange, Samples, state_ranges};
 use qcc_compiler::ir::Model;
-use qcc_compiler::passes::quantize::{Options, needs_ranges};
+use qcc_compiler::passes::quantize::{Options, correct_biases, needs_ranges};
 use qcc_compiler::{Result, pipeline};
 
 use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
@@ -39,20 +39,25 @@ pub(crate) fn prepare(
 ) -> Result<Prepared> {
     let mut float = pipeline::load(&model.model, &model.options())?;
     calibrate(&mut float, quantize, data, fallback)?;
-    let options = options(&float, quantize, data, target)?;
+    let options = options(&mut float, quantize, data, target)?;
     let integer = pipeline::quantize(float.clone(), &options)?;
     Ok(Prepared { float, integer })
 }
 
-/// How a network with ranges is quantized.
+/// How a network with ranges is quantized; what is learned anew for a choice is annotated.
 pub(crate) fn options(
-    float: &Model,
+    float: &mut Model,
     quantize: &QuantizeArgs,
     data: &DataArgs,
     target: &str,
 ) -> Result<Options> {
     match quantize.is_auto() {
-        true => choose::choose(float, target, quantize, data),
+        true => {
+            let options = choose::choose(float, target, quantize, data)?;
+            let samples = Samples::open(&quantize.calibrate, float, &data.options())?;
+            correct_biases(float, samples.map(|s| s.map(|s| s.inputs)), &options)?;
+            Ok(options)
+        }
         false => quantize.options(),
     }
 }
@@ -82,13 +87,11 @@ pub(crate) fn calibrate(
         }
         return pipeline::calibrate_without_samples(model, &options_of_layers);
     }
-    let samples = Samples::open(&quantize.calibrate, model, &options)?;
-    let bar = output::progress(samples.len(), "calibrating");
-    let samples = samples.progress_with(bar);
-    pipeline::calibrate(
-        model,
-        samples,
-        quantize.method(),
-        &quantize.learning_options()?,
-    )
+    let open = |model: &Model| {
+        let samples = Samples::open(&quantize.calibrate, model, &options)?;
+        let bar = output::progress(samples.len(), "calibrating");
+        Ok(samples.progress_with(bar))
+    };
+    let learning = quantize.learning_options()?;
+    pipeline::calibrate(model, open, quantize.method(), &learning)
 }

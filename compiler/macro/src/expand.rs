@@ -67,9 +67,11 @@ fn integer_model(
     match arguments.calibrate.first() {
         _ if ranges.is_some() => annotate(arguments, &mut model, ranges)?,
         None => without_samples(arguments, &options, &mut model).map_err(at_model)?,
-        Some(first) => Samples::open(samples, &model, &arguments.data)
-            .and_then(|s| pipeline::calibrate(&mut model, s, Method::MinMax, &options))
-            .map_err(|e| error(first.span(), &e))?,
+        Some(first) => {
+            let open = |model: &Model| Samples::open(samples, model, &arguments.data);
+            pipeline::calibrate(&mut model, open, Method::MinMax, &options)
+                .map_err(|e| error(first.span(), &e))?;
+        }
     }
     pipeline::quantize(model, &options).map_err(at_model)
 }

@@ -45,6 +45,7 @@ use syn::parse_macro_input;
 /// | `input_type = "i8"` | integers of activations, inputs and outputs; `"u8"` when left out |
 /// | `numerics = "tflite"` | operators compute as the reference kernels of TFLite do; else as ONNX's pages say |
 /// | `precision`, `weights`, `rounding` | as of `qcc compile`: `"w4a8"`, `"per-tensor"`, `"gptq"` |
+/// | `bias_correction` | as of `qcc compile`: `"none"`, `"analytic"`, `"samples"` |
 /// | `layers = "head*=w8a16"` | the precision of some layers; or a list |
 ///
 /// Calibration runs inside the compiler; `[profile.dev.build-override] opt-level = 3` in `Cargo.toml` makes

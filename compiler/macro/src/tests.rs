@@ -118,6 +118,12 @@ fn precision_is_what_all_layers_have() {
     assert!(four.len() < eight.len(), "weights of 4 bits take less text");
     let back = r#", precision = "w4a8", layers = ["*=w2a8", "*=w8a8"]"#;
     assert!(digits(back) == eight, "the last pattern counts");
+    let analytic = digits(r#", bias_correction = "analytic""#);
+    let samples = digits(r#", bias_correction = "samples""#);
+    assert!(
+        analytic == eight && samples != eight,
+        "analytic where nothing is said"
+    );
 }
 
 #[test]

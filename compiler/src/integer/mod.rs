@@ -74,6 +74,15 @@ pub fn run_with(
     Ok(model.outputs.iter().map(|id| output(id).clone()).collect())
 }
 
+/// The result of one node of a checked model.
+pub(crate) fn node(model: &Model, node: &Node, values: Vec<Option<&Array>>) -> Array {
+    eval(&Call {
+        model,
+        node,
+        values,
+    })
+}
+
 /// The nodes that are computed in floating point, as messages call them; borders to integers are not among them.
 pub fn reals(model: &Model) -> Vec<String> {
     let nodes = model.nodes.iter();

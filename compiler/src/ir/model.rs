@@ -50,6 +50,8 @@ pub struct Tensor {
     pub channels: Vec<Channel>,
     /// What samples showed of the windows whose sums these elements are, where a rounding is to learn from it.
     pub moments: Option<Arc<Moments>>,
+    /// What samples showed that the mean of each output channel of a sum loses, where biases are to make it good.
+    pub gains: Option<Vec<f32>>,
 }
 
 /// What samples showed of the windows that the weights of a sum are multiplied with.
@@ -187,6 +189,7 @@ impl Model {
             range: None,
             channels: vec![],
             moments: None,
+            gains: None,
         });
         TensorId((self.tensors.len() - 1) as u32)
     }

@@ -84,6 +84,7 @@ impl Importer {
             range: None,
             channels: vec![],
             moments: None,
+            gains: None,
         });
         TensorId((self.model.tensors.len() - 1) as u32)
     }

@@ -43,6 +43,13 @@ fn activation_mut(op: &mut Op) -> Option<&mut Clamp> {
     }
 }
 
+/// An operator that saturates nowhere, and what its result saturates to.
+pub(super) fn without_activation(op: &Op) -> (Op, Clamp) {
+    let mut op = op.clone();
+    let clamp = activation_mut(&mut op).map(|clamp| std::mem::replace(clamp, Clamp::NONE));
+    (op, clamp.unwrap_or(Clamp::NONE))
+}
+
 /// What an operator's result saturates to.
 pub(super) fn activation(op: &Op) -> Option<Clamp> {
     activation_mut(&mut op.clone()).copied()

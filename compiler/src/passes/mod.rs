@@ -20,6 +20,7 @@ mod intervals;
 mod movement;
 mod pad;
 pub mod quantize;
+mod real;
 mod residual;
 mod rewrite;
 #[cfg(test)]

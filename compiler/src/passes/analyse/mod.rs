@@ -6,7 +6,6 @@
 //! Samples stream, and layers are evaluated in parallel: sums do not depend on the number of threads.
 
 mod noise;
-mod real;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +15,8 @@ use rayon::prelude::*;
 
 pub use noise::{Channels, Noise};
 
-use self::real::Real;
 use super::affine::Sum;
+use super::real::Real;
 use super::{Stage, quantize};
 use crate::ir::{Array, Elem, Model, Node, QuantParams, TensorId};
 use crate::{Result, integer, passes};

@@ -15,7 +15,7 @@ use self::steps::Costs;
 use super::Stage;
 use super::analyse::{Analysis, Noise, Report};
 use super::quantize::{
-    self, Activations, IntegerWeights, Layers, Options, Rounding, Scheme, Weights,
+    self, Activations, BiasCorrection, IntegerWeights, Layers, Options, Rounding, Scheme, Weights,
 };
 use crate::data::{Sample, answers};
 use crate::ir::{Array, Data, Model};
@@ -117,9 +117,10 @@ impl<'a> Path<'a> {
             .collect();
         let truth = truth.into_iter().collect::<Result<Vec<_>>>()?;
         let cost = |scheme: Scheme| {
+            // Each width has gains of its own; layers are told apart without them.
             let options = Options {
                 scheme,
-                ..options.clone()
+                ..analytic(options)
             };
             analyse(model, &options, samples, done)
         };
@@ -130,7 +131,7 @@ impl<'a> Path<'a> {
             narrower: [cost(at_4)?, cost(at_2)?],
             wider: cost(widened(options.scheme))?,
         };
-        let real = quantize::equalised(model, options)?;
+        let real = quantize::equalised(model, &analytic(options))?;
         Ok(Path {
             down: steps::down(&real, options, &costs, narrower),
             up: steps::up(&real, options, &costs),
@@ -317,13 +318,16 @@ impl<'a> Path<'a> {
 
     fn integer(&self, options: &Options) -> Result<Model> {
         let mut integer = self.model.clone();
+        let inputs = self.samples.iter().map(|sample| Ok(sample.inputs.clone()));
+        quantize::correct_biases(&mut integer, inputs, options)?;
         quantize::quantize(&mut integer, options)?;
         super::run(&mut integer, Stage::Quantized)?;
         Ok(integer)
     }
 
     fn size(&self, position: usize) -> Result<u64> {
-        (self.flash)(&self.integer(&self.options(position))?)
+        // Biases take their place, whatever they gain.
+        (self.flash)(&self.integer(&analytic(&self.options(position)))?)
     }
 
     fn evaluate(&self, position: usize) -> Result<Point> {
@@ -377,6 +381,14 @@ fn analyse(
         analysis.observe(&sample.inputs, done)?;
     }
     Ok(analysis.finish())
+}
+
+/// The same, with biases corrected without samples.
+fn analytic(options: &Options) -> Options {
+    Options {
+        bias: BiasCorrection::Analytic,
+        ..options.clone()
+    }
 }
 
 fn is_w8a8(scheme: Scheme) -> bool {

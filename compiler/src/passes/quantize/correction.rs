@@ -1,14 +1,75 @@
-//! Bias correction: the mean error that rounded weights bring into a sum of products, `Σ (ŵ − w)·E[x]`, is
-//! taken from its bias (arXiv 1906.04721 §4.2, with the means that samples showed of each channel).
+//! Bias correction: whether and how a bias makes good what rounding does to the mean of its sums.
+//!
+//! By analysis: the mean error that rounded weights bring into a sum of products, `Σ (ŵ − w)·E[x]`, is taken from
+//! its bias (arXiv 1906.04721 §4.2, with the means that samples showed of each channel). From samples: see `bias`.
+
+use std::fmt;
+use std::str::FromStr;
 
 use crate::ir::{Array, Model, Node, Type};
 use crate::ops::Op;
 use crate::passes::affine::Sum;
 use crate::passes::rewrite::subject;
+use crate::{Error, Result, bail};
+
+/// What biases make good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BiasCorrection {
+    /// Nothing.
+    None,
+    /// The mean error of the rounded weights, from the means of the channels that they are multiplied with.
+    #[default]
+    Analytic,
+    /// The mean error of all that is quantized up to the sum, as samples show it.
+    Samples,
+}
+
+impl fmt::Display for BiasCorrection {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            BiasCorrection::None => "none",
+            BiasCorrection::Analytic => "analytic",
+            BiasCorrection::Samples => "samples",
+        })
+    }
+}
+
+impl FromStr for BiasCorrection {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<BiasCorrection> {
+        match text {
+            "none" => Ok(BiasCorrection::None),
+            "analytic" => Ok(BiasCorrection::Analytic),
+            "samples" => Ok(BiasCorrection::Samples),
+            _ => bail!(
+                "no correction of biases is called `{text}`";
+                hint: "there are none, analytic and samples"
+            ),
+        }
+    }
+}
+
+/// What the bias of a node gains when `rounded` takes the place of its weights.
+pub(super) fn gains(
+    model: &Model,
+    node: &Node,
+    correction: BiasCorrection,
+    rounded: &Array,
+) -> Option<Vec<f64>> {
+    match correction {
+        BiasCorrection::None => None,
+        BiasCorrection::Analytic => analytic(model, node, rounded),
+        BiasCorrection::Samples => {
+            let gains = model[node.output].gains.as_ref()?;
+            Some(gains.iter().map(|gain| f64::from(*gain)).collect())
+        }
+    }
+}
 
 /// For each output channel what its bias must gain when `rounded` takes the place of the node's weights;
 /// `None` where no samples were seen.
-pub(super) fn correction(model: &Model, node: &Node, rounded: &Array) -> Option<Vec<f64>> {
+fn analytic(model: &Model, node: &Node, rounded: &Array) -> Option<Vec<f64>> {
     let sum = Sum::of(model, node)?;
     let x = &model[subject(node)];
     if x.channels.is_empty() {
@@ -87,7 +148,7 @@ mod tests {
         let sample = [Array::f32([1, 2, 1, 2], vec![1.0, 5.0, -4.0, 0.0])];
         let model = calibrated(sketch.model(&[y]), &sample);
         let rounded = Array::f32([2, 2, 1, 1], vec![1.25, 0.5, -1.0, 2.5]);
-        let gains = correction(&model, &model.nodes[0], &rounded);
+        let gains = analytic(&model, &model.nodes[0], &rounded);
         assert_eq!(gains, Some(vec![-0.75, 1.0]));
     }
 
@@ -112,7 +173,7 @@ mod tests {
         let rounded = Array::f32(weights.shape.clone(), rounded.collect());
         let mut coarse = model.clone();
         coarse[w].value = Some(rounded.clone());
-        let gains = correction(&model, &model.nodes[0], &rounded).unwrap();
+        let gains = analytic(&model, &model.nodes[0], &rounded).unwrap();
         let (exact, coarse) = (means(&model, &sample), means(&coarse, &sample));
         for ((gain, exact), coarse) in gains.iter().zip(exact).zip(coarse) {
             assert!(
@@ -165,8 +226,8 @@ mod tests {
         let y = sketch.conv("y", x, 3, 1, conv());
         let model = sketch.model(&[y]);
         let w = model.constant(&model.nodes[0], 1).unwrap();
-        assert_eq!(correction(&model, &model.nodes[0], w), None);
+        assert_eq!(analytic(&model, &model.nodes[0], w), None);
         let seen = calibrated(model.clone(), &inputs(&model, 1));
-        assert_eq!(correction(&seen, &seen.nodes[0], w), Some(vec![0.0; 3]));
+        assert_eq!(analytic(&seen, &seen.nodes[0], w), Some(vec![0.0; 3]));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::activations::range;
-use super::correction::correction;
+use super::correction::gains;
 use super::rounding::{Rounded, outputs};
 use super::weights::own_scales;
 use super::{Activations, Options, Rounding, Weights, reals, replace};
@@ -112,7 +112,7 @@ fn weights(model: &mut Model, position: usize, options: &Options) -> Result<()> 
             if let (Rounding::Gptq, Some(moments)) = (form.rounding, &model[node.output].moments) {
                 rounded = rounded.learned(&node.op, &w, form, moments);
             }
-            if let Some(gains) = correction(model, node, &rounded.reals) {
+            if let Some(gains) = gains(model, node, options.bias, &rounded.reals) {
                 correct(model, position, &gains);
             }
             let value = Array::i32(w.shape.clone(), rounded.integers);

@@ -2,8 +2,10 @@
 //! channel, biases in the scale of their sums (whitepaper arXiv 1806.08342 §3; gemmlowp).
 
 mod activations;
+mod bias;
 mod correction;
 mod floats;
+mod gain;
 mod groups;
 mod learn;
 mod options;
@@ -12,6 +14,8 @@ mod scheme;
 mod steps;
 mod weights;
 
+pub use bias::correct_biases;
+pub use correction::BiasCorrection;
 pub use options::{LayerTexts, Layers, Options, Texts};
 pub(super) use rounding::Rounded;
 pub use scheme::{Activations, IntegerWeights, Rounding, Scheme, Weights};
@@ -106,13 +110,14 @@ pub(super) fn equalised(model: &Model, options: &Options) -> Result<Model> {
 /// Names every node whose scheme is not there.
 fn refuse_schemes(model: &Model, options: &Options) -> Result<()> {
     let problems = model.nodes.iter().filter_map(|node| {
-        let problem = check_scheme(model, node, options.scheme(node)).err()?;
+        let problem = check_scheme(model, node, options).err()?;
         Some(problem.at(&node.label()))
     });
     Error::collect(problems)
 }
 
-fn check_scheme(model: &Model, node: &Node, scheme: Scheme) -> Result<()> {
+fn check_scheme(model: &Model, node: &Node, options: &Options) -> Result<()> {
+    let scheme = options.scheme(node);
     let Weights::Integers(form) = scheme.weights else {
         return Ok(());
     };
@@ -123,6 +128,13 @@ fn check_scheme(model: &Model, node: &Node, scheme: Scheme) -> Result<()> {
     if learns && model[node.output].moments.is_none() {
         bail!(
             "gptq learns from samples, and none were seen";
+            hint: "pass samples with --calibrate; a file of ranges or batch normalization does not replace them"
+        );
+    }
+    let corrects = options.bias == BiasCorrection::Samples && Sum::of(model, node).is_some();
+    if corrects && model[node.output].gains.is_none() {
+        bail!(
+            "its bias is corrected from samples, and none were seen";
             hint: "pass samples with --calibrate; a file of ranges or batch normalization does not replace them"
         );
     }
@@ -194,12 +206,14 @@ fn constants(model: &mut Model, position: usize, options: &Options) -> Result<()
         .filter(|operand| model.constant(node, *operand).is_some())
         .collect();
     match &node.op {
-        Op::Conv(_) | Op::ConvTranspose(_) => weights::quantize(model, position, form),
+        Op::Conv(_) | Op::ConvTranspose(_) => {
+            weights::quantize(model, position, form, options.bias)
+        }
         Op::MatMul(_) if slots.contains(&1) => {
             if slots.contains(&0) {
                 per_tensor(model, position, 0, bits, options);
             }
-            weights::quantize(model, position, form)
+            weights::quantize(model, position, form, options.bias)
         }
         Op::MatMul(_) => {
             if slots.contains(&0) {

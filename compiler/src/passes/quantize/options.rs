@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::correction::BiasCorrection;
 use super::scheme::{Rounding, Scheme, Topic, Weights};
 use crate::ir::{IntType, Model, Node};
 use crate::{Error, Result, bail};
@@ -15,6 +16,8 @@ pub struct Options {
     pub scheme: Scheme,
     /// Of some layers; the last one that names a layer counts.
     pub layers: Vec<Layers>,
+    /// What biases make good.
+    pub bias: BiasCorrection,
 }
 
 /// A scheme for the layers that a pattern names.
@@ -36,6 +39,8 @@ pub struct Texts {
     pub weights: Option<String>,
     /// `gptq`.
     pub rounding: Option<String>,
+    /// `samples`.
+    pub bias_correction: Option<String>,
     /// For some layers.
     #[serde(default, rename = "layer")]
     pub layers: Vec<LayerTexts>,
@@ -113,7 +118,7 @@ impl Texts {
         toml::from_str(text).map_err(|e| {
             let message = e.to_string().trim_end().replace('\n', "\n  ");
             Error::new(format!("the file of overrides is not as expected: {message}"))
-                .hint("write precision = \"w4a8\", weights, rounding, and tables [[layer]] with match and precision")
+                .hint("write precision = \"w4a8\", weights, rounding, bias_correction, and tables [[layer]] with match and precision")
         })
     }
 
@@ -124,6 +129,7 @@ impl Texts {
             precision: others.precision.or(self.precision),
             weights: others.weights.or(self.weights),
             rounding: others.rounding.or(self.rounding),
+            bias_correction: others.bias_correction.or(self.bias_correction),
             layers: self.layers,
         }
     }
@@ -151,6 +157,10 @@ impl Texts {
             signed,
             scheme,
             layers: layers.collect::<Result<_>>()?,
+            bias: match &self.bias_correction {
+                Some(text) => text.parse()?,
+                None => BiasCorrection::default(),
+            },
         })
     }
 }

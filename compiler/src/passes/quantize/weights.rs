@@ -1,6 +1,7 @@
 //! Weights in the form that their layer asks for, and biases in the scale of their sums.
 
-use super::correction::correction;
+use super::BiasCorrection;
+use super::correction::gains;
 use super::rounding::{Rounded, outputs, outputs_of};
 use super::steps::LARGEST_SUM;
 use super::{IntegerWeights, Rounding, replace};
@@ -13,7 +14,12 @@ const LARGEST_BIAS: f64 = (1u32 << 30) as f64;
 
 /// Quantizes weights and bias of Conv, ConvTranspose, or MatMul with a constant second operand; weights that
 /// came quantized stay as they are.
-pub(super) fn quantize(model: &mut Model, position: usize, form: IntegerWeights) -> Result<()> {
+pub(super) fn quantize(
+    model: &mut Model,
+    position: usize,
+    form: IntegerWeights,
+    correction: BiasCorrection,
+) -> Result<()> {
     let node = &model.nodes[position];
     let label = node.label();
     let Some(w) = model.constant(node, 1).cloned() else {
@@ -27,7 +33,7 @@ pub(super) fn quantize(model: &mut Model, position: usize, form: IntegerWeights)
             let scales = own_scales(params, axis, outputs);
             (scales.map_err(|e| e.at(&label))?, bias)
         }
-        _ => of_reals(model, position, &w, bias, form)?,
+        _ => of_reals(model, position, &w, bias, (form, correction))?,
     };
     let products: Vec<f32> = scales.iter().map(|s_w| s_x * s_w).collect();
     bias.set(model, position, products);
@@ -60,7 +66,7 @@ fn of_reals(
     position: usize,
     w: &Array,
     bias: Bias,
-    form: IntegerWeights,
+    (form, correction): (IntegerWeights, BiasCorrection),
 ) -> Result<(Vec<f32>, Bias)> {
     let node = &model.nodes[position];
     let label = node.label();
@@ -78,7 +84,7 @@ fn of_reals(
     if let (Rounding::Gptq, Some(moments)) = (form.rounding, &model[node.output].moments) {
         rounded = rounded.learned(&node.op, w, form, moments);
     }
-    let bias = match correction(model, node, &rounded.reals) {
+    let bias = match gains(model, node, correction, &rounded.reals) {
         None => bias,
         Some(gains) => {
             let number = |c: usize| f64::from(numbers.get(c).copied().unwrap_or(0.0));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Noise;
+use super::analyse::Noise;
 use crate::ir::{Array, Clamp, Data, Elem, Model, Node, QuantParams, TensorId};
 
 /// A model without integers that stand for reals.
@@ -37,13 +37,7 @@ impl Real {
         let constants = tensors.map(|t| t.value.clone().unwrap_or_else(nothing));
         let mut values: Vec<Array> = constants.collect();
         for (id, array) in self.model.inputs.iter().zip(inputs) {
-            values[id.0 as usize] = match (self.came.get(id), &array.data) {
-                (Some(params), Data::I64(integers)) => {
-                    let integers = integers.iter().map(|q| *q as i32).collect();
-                    params.reals(&Array::i32(array.shape.clone(), integers))
-                }
-                _ => self.limited(*id, array.clone()),
-            };
+            values[id.0 as usize] = self.input(*id, array);
         }
         for node in &self.model.nodes {
             let operands = node.inputs.iter();
@@ -54,12 +48,24 @@ impl Real {
         values
     }
 
-    fn result(&self, node: &Node, operands: &[Option<&Array>]) -> Array {
+    /// The reals of an input.
+    pub(super) fn input(&self, id: TensorId, array: &Array) -> Array {
+        match (self.came.get(&id), &array.data) {
+            (Some(params), Data::I64(integers)) => {
+                let integers = integers.iter().map(|q| *q as i32).collect();
+                params.reals(&Array::i32(array.shape.clone(), integers))
+            }
+            _ => self.limited(id, array.clone()),
+        }
+    }
+
+    /// The result of a node.
+    pub(super) fn result(&self, node: &Node, operands: &[Option<&Array>]) -> Array {
         self.limited(node.output, node.op.eval(operands))
     }
 
     /// What came quantized saturates, which may be all that is left of an activation.
-    fn limited(&self, id: TensorId, mut array: Array) -> Array {
+    pub(super) fn limited(&self, id: TensorId, mut array: Array) -> Array {
         if let (Some(params), Data::F32(reals)) = (self.came.get(&id), &mut array.data) {
             let clamp = Clamp {
                 min: params.dequantize(params.low),
