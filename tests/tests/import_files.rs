@@ -7,8 +7,9 @@ use onnx_protobuf::{
     Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
 };
 use qcc_compiler::ir::{Array, Model};
-use qcc_compiler::{Error, eval, onnx};
-use qcc_tests::file::{floats, list, model, node, one, value, with_int};
+use qcc_compiler::{Error, eval, integer, onnx, passes, pipeline};
+use qcc_tests::file::{floats, list, model, node, one, value, with_int, with_ints};
+use qcc_tests::graph;
 
 /// An input whose axes have these names; `4` is an extent, an empty name none.
 fn open(name: &str, axes: &[&str]) -> ValueInfoProto {
@@ -264,4 +265,86 @@ fn shape_arithmetic_of_exporters_folds() {
     assert_eq!(shape(&model), [1, 32]);
     // Nothing of the arithmetic is left.
     assert_eq!(model.tensors.len(), 2);
+}
+
+/// ConvInteger under a scale that is computed, as exporters write it.
+fn dynamic(outputs: &[&str]) -> ModelProto {
+    let weights = TensorProto {
+        name: "w".into(),
+        data_type: DataType::Int8 as i32,
+        dims: vec![1, 2, 1, 1],
+        int32_data: vec![3, -2],
+        ..Default::default()
+    };
+    let nodes = vec![
+        node("DynamicQuantizeLinear", &["x"], &["q", "s", "z"]),
+        node("ConvInteger", &["q", "w", "z"], &["sums"]),
+        with_int(node("Cast", &["sums"], &["reals"]), "to", 1),
+        node("Mul", &["reals", "s"], &["y"]),
+    ];
+    let mut model = model(nodes, vec![weights]);
+    let graph = model.graph.as_mut().expect("the model has a graph");
+    let outputs = outputs.iter().map(|name| value(name, DataType::Float, &[]));
+    graph.output = outputs.collect();
+    model
+}
+
+/// The network on integers, without samples.
+fn quantized(model: &ModelProto) -> Result<Model, Error> {
+    let mut model = plain(model)?;
+    passes::run(&mut model, passes::Stage::Float)?;
+    pipeline::quantize(model, &Default::default())
+}
+
+#[test]
+fn a_scale_that_is_computed_is_the_one_of_the_operators_page() {
+    let model = quantized(&dynamic(&["y", "sums"])).unwrap();
+    let x: Vec<f32> = (0..32).map(|i| (i * 7 % 32) as f32 * 0.37 - 4.1).collect();
+    let scale = (31.0f32 * 0.37 - 4.1 + 4.1) / 255.0;
+    let zero_point = (4.1 / scale).round_ties_even();
+    let integer = |x: &f32| {
+        (x / scale)
+            .round_ties_even()
+            .clamp(-zero_point, 255.0 - zero_point)
+    };
+    let sums: Vec<f32> = x[..16]
+        .iter()
+        .zip(&x[16..])
+        .map(|(a, b)| 3.0 * integer(a) - 2.0 * integer(b))
+        .collect();
+    let outputs = integer::run(&model, &[Array::f32([1, 2, 4, 4], x.clone())]).unwrap();
+    let found: Vec<f32> = outputs[1].quantized().iter().map(|q| *q as f32).collect();
+    assert_eq!(found, sums);
+    let scaled: Vec<f32> = sums.iter().map(|sum| sum * scale).collect();
+    assert_eq!(outputs[0].reals(), scaled);
+    graph::check(&model, 3, 4).unwrap();
+}
+
+#[test]
+fn integers_under_a_scale_that_is_computed_do_not_leave_the_network() {
+    let error = quantized(&dynamic(&["q"])).unwrap_err().to_string();
+    assert!(
+        error.contains("(QuantizeLinear): scale and zero point are not numbers known"),
+        "{error}"
+    );
+    let sums = quantized(&dynamic(&["y"])).unwrap();
+    let error = onnx::exportable(&sums).unwrap_err().to_string();
+    assert!(
+        error.contains("(Conv): sums of products that stay 32-bit integers"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_exported_pool_says_dilations_only_where_it_has_some() {
+    let pool = with_ints(node("AveragePool", &["x"], &["y"]), "kernel_shape", &[2, 2]);
+    let dilated = with_ints(pool.clone(), "dilations", &[2, 2]);
+    for (pool, says) in [(pool, false), (dilated, true)] {
+        let bytes = onnx::export(&plain(&model(vec![pool], vec![])).unwrap());
+        let file = ModelProto::decode(&bytes[..]).unwrap();
+        let nodes = file.graph.expect("the file has a graph").node;
+        let attributes = nodes.iter().flat_map(|node| &node.attribute);
+        let found = attributes.filter(|a| a.name == "dilations").count();
+        assert_eq!(found, usize::from(says));
+    }
 }
