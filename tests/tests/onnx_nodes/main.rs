@@ -8,6 +8,8 @@
     reason = "a test says what it covered and what it skipped"
 )]
 
+mod programs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,12 +18,11 @@ use std::process::Command;
 
 use onnx_protobuf::tensor_proto::DataType;
 use onnx_protobuf::{Message, ModelProto, TensorProto};
-use qcc_compiler::backend::Header;
-use qcc_compiler::harness::{self, Executable};
 use qcc_compiler::ir::{Array, Data, Elem, Model, Node};
 use qcc_compiler::ops::Op;
-use qcc_compiler::target::{Language, Target};
-use qcc_compiler::{eval, integer, lower, onnx, pipeline};
+use qcc_compiler::{eval, integer, onnx, pipeline};
+
+use programs::{COMPILED, Programs, emitted};
 
 /// The operators of a CNN and of the shape arithmetic around it: each passes at least one case of its own.
 const REQUIRED: &[&str] = &[
@@ -79,33 +80,6 @@ const REQUIRED: &[&str] = &[
     "Transpose",
     "Unsqueeze",
     "Where",
-];
-
-/// The cases of quantization that compile: the others are per channel or in blocks of an activation, have scales
-/// that are computed and leave the network, or are of 8-bit floats.
-const COMPILED: &[&str] = &[
-    "test_convinteger_with_padding",
-    "test_convinteger_without_padding",
-    "test_dequantizelinear",
-    "test_dequantizelinear_int16",
-    "test_dequantizelinear_int2",
-    "test_dequantizelinear_int4",
-    "test_dequantizelinear_uint16",
-    "test_dequantizelinear_uint2",
-    "test_dequantizelinear_uint4",
-    "test_matmulinteger",
-    "test_qlinearconv",
-    "test_qlinearmatmul_2D_int8_float16",
-    "test_qlinearmatmul_2D_int8_float32",
-    "test_qlinearmatmul_2D_uint8_float16",
-    "test_qlinearmatmul_2D_uint8_float32",
-    "test_qlinearmatmul_3D_int8_float16",
-    "test_qlinearmatmul_3D_int8_float32",
-    "test_qlinearmatmul_3D_uint8_float16",
-    "test_qlinearmatmul_3D_uint8_float32",
-    "test_quantizelinear",
-    "test_quantizelinear_int16",
-    "test_quantizelinear_uint16",
 ];
 
 /// What became of a case.
@@ -351,38 +325,6 @@ fn in_integers(
         programs.passed += 1;
     }
     Outcome::Passed
-}
-
-/// What became of a case that was compiled.
-#[derive(Default)]
-struct Programs {
-    /// How many programs gave what is expected.
-    passed: usize,
-    /// Why the last one was not compiled.
-    refusal: String,
-}
-
-/// The outputs of the C that gcc compiles, where it and the machine are there.
-fn emitted(
-    model: &Model,
-    inputs: &[Array],
-    machine: &str,
-) -> qcc_compiler::Result<Option<Vec<Array>>> {
-    let target = Target::load(machine)?;
-    let (compilers, _) = harness::compilers(&target, Language::C);
-    let Some(compiler) = compilers.first() else {
-        return Ok(None);
-    };
-    if harness::runs_here(&target).is_err() {
-        return Ok(None);
-    }
-    let program = pipeline::lower(model, &target, &lower::Options::default(), "node")?;
-    let source = pipeline::print(&program, &target, Language::C, &Header::default());
-    let check = Executable::build(&source, &program, &target, compiler, false)?;
-    let sample = harness::to_ports(&program, inputs);
-    let outputs = check.run(&[sample])?;
-    let outputs = harness::from_ports(&program, model, &outputs[0]);
-    Ok(Some(outputs))
 }
 
 /// Outputs as the file types them.
