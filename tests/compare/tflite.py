@@ -4,7 +4,8 @@
 
 Each network is an ONNX file with the scales of a .tflite file, which lies in the folder `tflite` beside it.
 Prints, for each network, how many output integers of qcc differ from those of LiteRT's reference kernels, and beside
-it how many of LiteRT's other kernels do: its optimized ones, and those of its default delegate, XNNPACK.
+it how many of LiteRT's other kernels do: its optimized ones, and those of its default delegate, XNNPACK. The last
+column counts the differences of XNNPACK to qcc with `--numerics onnx`.
 """
 
 import argparse
@@ -59,29 +60,33 @@ def by_litert(path, inputs, resolver):
     return np.stack(outputs)
 
 
-def by_qcc(qcc, task, inputs):
-    """The reals that qcc's integers stand for."""
+def by_qcc(qcc, task, inputs, numerics):
+    """The integers of qcc."""
     folder = WORK / "tflite" / task.name
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "inputs.npz", **inputs)
     files = ["--inputs", folder / "inputs.npz", "-o", folder / "outputs.npz"]
-    subprocess.run([*qcc, task.model, *files], check=True, capture_output=True, text=True)
+    command = [*qcc, task.model, "--numerics", numerics, *files]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    scale, zero_point = output_scale(task.model)
     with np.load(folder / "outputs.npz") as file:
-        return file[file.files[0]]
+        return integers(file[file.files[0]], scale, zero_point, zero_point.dtype)
 
 
 def measure(task, qcc, limit):
-    """How many samples and outputs there are, and how many outputs differ, by the other side."""
+    """How many samples and outputs there are, and how many outputs differ, in the order of the columns."""
     inputs = {name: array[:limit] for name, array in task.load().inputs.items()}
     (samples,) = inputs.values()
     outputs = {name: by_litert(original(task), samples, resolver) for name, resolver in RESOLVERS.items()}
     reference = outputs["reference"]
-    ours = by_qcc(qcc, task, inputs).reshape(reference.shape)
-    ours = integers(ours, *output_scale(task.model), reference.dtype)
-    differing = {"qcc": int(np.sum(ours != reference))}
-    for name in ("optimized", "XNNPACK"):
-        differing[name] = int(np.sum(outputs[name] != reference))
-    return len(samples), reference.size, differing
+    ours = {name: by_qcc(qcc, task, inputs, name).reshape(reference.shape) for name in ("tflite", "onnx")}
+    pairs = [
+        (ours["tflite"], reference),
+        (outputs["optimized"], reference),
+        (outputs["XNNPACK"], reference),
+        (outputs["XNNPACK"], ours["onnx"]),
+    ]
+    return len(samples), reference.size, [int(np.sum(a != b)) for a, b in pairs]
 
 
 def main():
@@ -92,14 +97,14 @@ def main():
     parser.add_argument("--limit", type=int, help="so many samples of each network")
     parser.add_argument("words", nargs="*")
     arguments = parser.parse_args()
-    qcc = [arguments.qcc, "run", "--numerics", "tflite", "--via", arguments.via, "--target", arguments.target]
-    print("| network | samples | outputs | qcc | LiteRT, optimized | LiteRT, XNNPACK |")
-    print("|---|--:|--:|--:|--:|--:|")
+    qcc = [arguments.qcc, "run", "--via", arguments.via, "--target", arguments.target]
+    print("| network | samples | outputs | qcc | LiteRT, optimized | LiteRT, XNNPACK | XNNPACK to ONNX's numerics |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     for task in available(arguments.words, QUANTIZED):
         if not original(task).exists():
             continue
         samples, outputs, differing = measure(task, qcc, arguments.limit)
-        cells = " | ".join(f"{count:,}" for count in differing.values())
+        cells = " | ".join(f"{count:,}" for count in differing)
         print(f"| {task.model.stem} | {samples:,} | {outputs:,} | {cells} |", flush=True)
 
 

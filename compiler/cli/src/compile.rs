@@ -27,6 +27,7 @@ Examples:
   qcc compile net.onnx --input-range 0..1 -o net.c    (no samples: batch normalization tells the other ranges)
   qcc compile net.onnx --precision w8 -o net.c        (8-bit weights, floating point else: needs no samples)
   qcc compile net.onnx --calibrate photos/ --layer 'head*=f32' -o net.c    (one part stays in floating point)
+  qcc compile net_qdq.onnx --numerics tflite -o net.c     (the integers of TFLite's reference kernels)
 
 Layers in floating point give the same bits on every target, too. Which layers these are is printed.")]
 pub(crate) struct Args {
