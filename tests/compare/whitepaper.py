@@ -1,9 +1,9 @@
-"""The tables of arXiv 1806.08342 (2, 3, 5 and 6), on the networks at hand, and rounding that learns beside plain rounding.
+"""The tables of arXiv 1806.08342 (2, 3, 5 and 6), on the networks at hand, and what repairs the error: rounding that learns, and biases that samples correct.
 
-    python whitepaper.py [--qcc FILE] [--via VIA] [--target TARGET] [word ...]
+    python whitepaper.py [--qcc FILE] [--via VIA] [--target TARGET] [--tables WORD] [word ...]
 
 All schemes of a network are calibrated with the same samples, which are not evaluated.
-Prints tables for Markdown; the words choose networks by their names.
+Prints tables for Markdown, the signal to noise beside the float network in brackets, in dB; the words choose networks by their names.
 """
 
 import argparse
@@ -42,17 +42,22 @@ TABLES = {
         "asymmetric, nearest": ("--precision", "w4a8", "--weights", FORMS["asymmetric, per channel"]),
         "asymmetric, gptq": ("--precision", "w4a8", "--weights", "asymmetric", "--rounding", "gptq"),
     },
+    "Weights symmetric per channel, by the correction of biases": {
+        f"{precision}, {kind}": ("--precision", precision, "--bias-correction", kind)
+        for precision in ("w8a8", "w4a8")
+        for kind in ("analytic", "samples")
+    },
 }
 
 
-def measure(task, samples, qcc, options):
-    """The metric of one scheme; `None` where it is refused."""
+def measure(task, samples, truth, qcc, options):
+    """The metric of one scheme and its signal to noise beside float; `None` where it is refused."""
     try:
         outputs = accuracy.by_qcc([*qcc, *options], task, samples)
     except subprocess.CalledProcessError as error:
         print(f"{task.name} {' '.join(options)}: {error.stderr.strip()[-300:]}", flush=True)
         return None
-    return samples.metric(outputs, samples.evaluation)
+    return samples.metric(outputs, samples.evaluation), accuracy.snr(outputs[:1], truth[:1])
 
 
 def main():
@@ -60,27 +65,29 @@ def main():
     parser.add_argument("--qcc", default=REPOSITORY / "target" / "release" / "qcc")
     parser.add_argument("--via", default="integer", help="how qcc evaluates; all ways give the same bits")
     parser.add_argument("--target", default="generic", help="the machine, where an emitted program evaluates")
+    parser.add_argument("--tables", default="", help="only tables whose titles contain this")
     parser.add_argument("words", nargs="*", default=NETWORKS)
     arguments = parser.parse_args()
     qcc = [arguments.qcc, "run", "--via", arguments.via, "--target", arguments.target]
     measured = {}
-    rows = {title: [] for title in TABLES}
+    tables = {title: columns for title, columns in TABLES.items() if arguments.tables in title}
+    rows = {title: [] for title in tables}
     for task in available(arguments.words):
         start = time.time()
         samples = task.load()
         truth = ort_int8.run(ort_int8.session(task.model), samples.take(samples.evaluation))
         real = accuracy.shown(samples.metric(truth, samples.evaluation), task.unit)
-        for title, columns in TABLES.items():
+        for title, columns in tables.items():
             cells = []
             for options in columns.values():
                 key = (task.name, options)
                 if key not in measured:
-                    measured[key] = measure(task, samples, qcc, options)
+                    measured[key] = measure(task, samples, truth, qcc, options)
                 value = measured[key]
-                cells.append("–" if value is None else accuracy.shown(value, task.unit))
+                cells.append("–" if value is None else f"{accuracy.shown(value[0], task.unit)} ({value[1]:.1f})")
             rows[title].append(f"| {task.name} | {task.unit} | {len(samples.evaluation)} | {' | '.join(cells)} | {real} |")
             print(rows[title][-1], f"{time.time() - start:.0f} s", flush=True)
-    for title, columns in TABLES.items():
+    for title, columns in tables.items():
         print(f"\n{title}:\n\n| network | metric | samples | {' | '.join(columns)} | float |")
         print(f"|---|---|--:|{'--:|' * (len(columns) + 1)}")
         print("\n".join(rows[title]))
