@@ -6,7 +6,7 @@ use super::activations::range;
 use super::correction::gains;
 use super::rounding::{Rounded, outputs};
 use super::weights::own_scales;
-use super::{Activations, Options, Rounding, Weights, reals, replace};
+use super::{Activations, BiasCorrection, Options, Rounding, Weights, reals, replace};
 use crate::ir::{Array, Elem, IntType, Model, Node, TensorId};
 use crate::ops::Op;
 use crate::passes::rewrite::set_constant;
@@ -112,8 +112,12 @@ fn weights(model: &mut Model, position: usize, options: &Options) -> Result<()> 
             if let (Rounding::Gptq, Some(moments)) = (form.rounding, &model[node.output].moments) {
                 rounded = rounded.learned(&node.op, &w, form, moments);
             }
-            if let Some(gains) = gains(model, node, options.bias, &rounded.reals) {
-                correct(model, position, &gains);
+            match gains(model, node, options.bias, &rounded.reals) {
+                Some(gains) => correct(model, position, &gains),
+                None if options.bias != BiasCorrection::None => {
+                    rounded = rounded.balanced(&node.op, &w, form);
+                }
+                None => {}
             }
             let value = Array::i32(w.shape.clone(), rounded.integers);
             replace(model, position, 1, rounded.params, value);

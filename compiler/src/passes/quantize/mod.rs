@@ -2,6 +2,7 @@
 //! channel, biases in the scale of their sums (whitepaper arXiv 1806.08342 §3; gemmlowp).
 
 mod activations;
+mod balance;
 mod bias;
 mod correction;
 mod floats;

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::balance::balance;
 use super::learn::learn;
 use super::scheme::IntegerWeights;
 use crate::ir::{Array, Granularity, IntType, Moments, QuantParams};
@@ -63,6 +64,19 @@ impl Rounded {
         let lines = Lines::of(op, &w.shape);
         let mut integers = self.integers;
         learn(moments, &lines, w.reals(), &self.grids, &mut integers);
+        Rounded::on(&self.grids, integers, w, axis, &channels, form)
+    }
+
+    /// Integers on the same grids whose errors cancel in each sum, where nothing is known of what is multiplied.
+    pub(super) fn balanced(self, op: &Op, w: &Array, form: IntegerWeights) -> Rounded {
+        let (axis, channels) = channels(op, &w.shape);
+        let kernel = match op {
+            Op::Conv(_) => w.shape[2..].iter().product(),
+            _ => 1,
+        };
+        let mut integers = self.integers;
+        let lines = Lines::of(op, &w.shape);
+        balance(&lines, kernel, w.reals(), &self.grids, &mut integers);
         Rounded::on(&self.grids, integers, w, axis, &channels, form)
     }
 
@@ -296,6 +310,15 @@ impl Lines {
     /// The flat index of a weight.
     pub(super) fn weight(&self, group: usize, line: usize, tap: usize) -> usize {
         group * self.strides[0] + line * self.strides[1] + tap * self.strides[2]
+    }
+
+    /// The flat indices of the weights of each line, of so many in all.
+    pub(super) fn all(&self, weights: usize) -> Vec<Vec<usize>> {
+        let groups = weights / self.strides[0].max(1);
+        let taps = self.strides[0] / self.count.max(1);
+        let lines = (0..groups).flat_map(|group| (0..self.count).map(move |line| (group, line)));
+        let taps = |(group, line)| (0..taps).map(|tap| self.weight(group, line, tap)).collect();
+        lines.map(taps).collect()
     }
 
     /// The output channel of a weight by its flat index.
