@@ -42,6 +42,13 @@ TABLES = {
         "asymmetric, nearest": ("--precision", "w4a8", "--weights", FORMS["asymmetric, per channel"]),
         "asymmetric, gptq": ("--precision", "w4a8", "--weights", "asymmetric", "--rounding", "gptq"),
     },
+    "Weights of 8 bits per channel, by the width of activations": {
+        **{precision: ("--precision", precision) for precision in ("w8a7", "w8a8", "w8a16", "w8")},
+        **{
+            f"{precision}, asymmetric": ("--precision", precision, "--weights", "asymmetric")
+            for precision in ("w8a16", "w8")
+        },
+    },
     "Weights symmetric per channel, by the correction of biases": {
         f"{precision}, {kind}": ("--precision", precision, "--bias-correction", kind)
         for precision in ("w8a8", "w4a8")
