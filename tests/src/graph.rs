@@ -6,8 +6,18 @@ use qcc_compiler::ir::{
 };
 use qcc_compiler::kernel::{Port, Scalar, interp};
 use qcc_compiler::lower::{self, Options};
-use qcc_compiler::ops::{Dequantize, Op, Quantize, Scales};
+use qcc_compiler::ops::{Dequantize, Op, Pads, Quantize, Scales};
 use qcc_compiler::target::{self, Target};
+
+/// So many rows and columns on every side.
+pub fn around(pad: usize) -> Pads {
+    Pads {
+        top: pad,
+        left: pad,
+        bottom: pad,
+        right: pad,
+    }
+}
 
 /// Numbers that repeat for a seed (SplitMix64, shortened).
 pub struct Random(pub u64);

@@ -4,10 +4,10 @@
 use proptest::prelude::*;
 use qcc_compiler::ir::{Clamp, Model, QuantParams, TensorId};
 use qcc_compiler::ops::{
-    Binary, BinaryFunction, Concat, Conv, Function, MatMul, Nearest, Op, PRelu, Pad, PadMode, Pads,
-    Pool, PoolKind, Reshape, Resize, ResizeMode, Slice, Softmax, Transpose, Unary,
+    Binary, BinaryFunction, Concat, Conv, Function, MatMul, Nearest, Op, PRelu, Pad, PadMode, Pool,
+    PoolKind, Reshape, Resize, ResizeMode, Slice, Softmax, Transpose, Unary,
 };
-use qcc_tests::graph::{Graph, check};
+use qcc_tests::graph::{Graph, around, check};
 
 /// Draws nodes over tensors so far; a draw that fits no tensor adds nothing.
 struct Network {
@@ -132,12 +132,7 @@ impl Network {
         let w = self.graph.weights(&[filters, depth, k, k], 0);
         let op = Conv {
             strides: [stride, stride],
-            pads: Pads {
-                top: pad,
-                left: pad,
-                bottom: pad,
-                right: pad,
-            },
+            pads: around(pad),
             dilations: [1, 1],
             groups,
             activation: Clamp::NONE,
@@ -162,12 +157,7 @@ impl Network {
             },
             kernel: [3, 3],
             strides: [2, 2],
-            pads: Pads {
-                top: pad,
-                left: pad,
-                bottom: pad,
-                right: pad,
-            },
+            pads: around(pad),
             dilations: [1, 1],
             output: [extent(2), extent(3)],
         };

@@ -7,7 +7,7 @@ use qcc_compiler::ops::{
     Concat, Conv, Function, MatMul, Pads, Pool, PoolKind, Reshape, Slice, Transpose, Unary,
 };
 use qcc_compiler::target::Target;
-use qcc_tests::graph::{Graph, check};
+use qcc_tests::graph::{Graph, around, check};
 
 /// Parameters that are the same everywhere.
 fn params() -> QuantParams {
@@ -20,12 +20,7 @@ fn conv(graph: &mut Graph, x: TensorId, filters: usize, kernel: usize) -> Tensor
     let pad = kernel / 2;
     let op = Conv {
         strides: [1, 1],
-        pads: Pads {
-            top: pad,
-            left: pad,
-            bottom: pad,
-            right: pad,
-        },
+        pads: around(pad),
         dilations: [1, 1],
         groups: 1,
         activation: Clamp::NONE,

@@ -6,11 +6,11 @@ use std::process::Command;
 use proptest::prelude::*;
 use qcc_compiler::ir::{Clamp, IntType, Numerics, QuantParams, TensorId};
 use qcc_compiler::ops::{
-    Binary, BinaryFunction, Conv, Function, MatMul, Op, Pads, Pool, PoolKind, Reduce, Reduction,
-    Softmax, Unary,
+    Binary, BinaryFunction, Conv, Function, MatMul, Op, Pool, PoolKind, Reduce, Reduction, Softmax,
+    Unary,
 };
 use qcc_tests::command::{Run, binary, model, qcc};
-use qcc_tests::graph::{Graph, check};
+use qcc_tests::graph::{Graph, around, check};
 use qcc_tests::trained::{python, root, shared, skipped};
 
 const CLAMPS: [Clamp; 3] = [Clamp::NONE, Clamp::RELU, Clamp { min: 0.0, max: 6.0 }];
@@ -59,12 +59,7 @@ impl Draw {
         let w = self.graph.weights(&[filters, depth, k, k], 0);
         let op = Conv {
             strides: [1 + self.graph.random.below(2); 2],
-            pads: Pads {
-                top: pad,
-                left: pad,
-                bottom: pad,
-                right: pad,
-            },
+            pads: around(pad),
             dilations: [1, 1],
             groups,
             activation: self.clamp(),
@@ -115,12 +110,7 @@ impl Draw {
             },
             kernel,
             strides: [1, 1],
-            pads: Pads {
-                top: pad,
-                left: pad,
-                bottom: pad,
-                right: pad,
-            },
+            pads: around(pad),
             dilations: [1, 1],
             output: [extent(2), extent(3)],
         };
