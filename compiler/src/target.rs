@@ -62,6 +62,18 @@ pub struct Dot {
     pub magnitudes: bool,
     /// What Winograd's convolution costs beside this product; without it, it is not used.
     pub winograd: Option<Winograd>,
+    /// The tile of chains of sums in 16 bits; without it, every sum has 32.
+    pub chains: Option<Chains>,
+}
+
+/// The sums of a tile whose products are added in 16 bits first (`add_pairs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chains {
+    /// Rows of a tile, each with its own activations.
+    pub rows: usize,
+    /// Vectors of columns in a tile.
+    pub cols: usize,
 }
 
 /// Costs of Winograd's convolution, each in products of `dot`; a product of its own counts as one of those.

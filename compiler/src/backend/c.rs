@@ -312,6 +312,7 @@ fn block(out: &mut String, indent: usize, body: &[Stmt], spelling: &Spelling) {
                     1 => format!("{var}++"),
                     step => format!("{var} += {step}"),
                 };
+                let (start, end) = (spelling.expr(start), spelling.expr(end));
                 let head = format!("for (size_t {var} = {start}; {var} < {end}; {next}) {{");
                 wrap::line(out, indent, &head);
                 block(out, indent + 4, body, spelling);

@@ -72,7 +72,13 @@ fn statements(body: &[Stmt], found: &mut BTreeSet<&'static str>) {
             Stmt::Let { value, .. } | Stmt::Set { value, .. } | Stmt::Do(value) => {
                 expression(value, found);
             }
-            Stmt::For { body, .. } => statements(body, found),
+            Stmt::For {
+                start, end, body, ..
+            } => {
+                expression(start, found);
+                expression(end, found);
+                statements(body, found);
+            }
             Stmt::Note(_) => {}
         }
     }

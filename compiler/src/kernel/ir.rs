@@ -65,14 +65,14 @@ pub enum Stmt {
         /// What it becomes.
         value: Expr,
     },
-    /// A counted loop: `var` runs from `start` below `end` in steps of `step`.
+    /// A counted loop: `var` runs from `start` below `end`, which are indices, in steps of `step`.
     For {
         /// The counter.
         var: String,
         /// Its first value.
-        start: i64,
+        start: Expr,
         /// It stays below this.
-        end: i64,
+        end: Expr,
         /// Positive.
         step: i64,
         /// The steps of one turn.
@@ -95,7 +95,7 @@ pub struct Buffer {
     pub mutable: bool,
 }
 
-/// A function over buffers whose every size is a compile-time fact.
+/// A function over buffers whose every size is a compile-time fact; a table of constants may hold the ends of loops.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
     /// Unique in its program; an identifier in C and Rust.

@@ -27,8 +27,11 @@ fn block(body: &[Stmt]) -> Vec<Stmt> {
             out.push(with_expr(stmt, &normal));
             continue;
         };
-        if start < end && start + step >= *end {
-            let turn = block(&substituted(body, var, *start));
+        if let (Expr::Int(first), Expr::Int(end)) = (start, end)
+            && first < end
+            && first + step >= *end
+        {
+            let turn = block(&substituted(body, var, *first));
             let defined = names(&turn);
             // C does not let two values of one scope share a name.
             if taken.is_disjoint(&defined) {
@@ -39,8 +42,8 @@ fn block(body: &[Stmt]) -> Vec<Stmt> {
         }
         out.push(Stmt::For {
             var: var.clone(),
-            start: *start,
-            end: *end,
+            start: normal(start),
+            end: normal(end),
             step: *step,
             body: block(body),
         });
@@ -78,8 +81,8 @@ fn substituted(body: &[Stmt], counter: &str, value: i64) -> Vec<Stmt> {
             body,
         } if var != counter => Stmt::For {
             var: var.clone(),
-            start: *start,
-            end: *end,
+            start: replace(start),
+            end: replace(end),
             step: *step,
             body: substituted(body, counter, value),
         },
@@ -157,8 +160,8 @@ mod tests {
     fn once(var: &str, body: Vec<Stmt>) -> Stmt {
         Stmt::For {
             var: var.into(),
-            start: 2,
-            end: 3,
+            start: int(2),
+            end: int(3),
             step: 1,
             body,
         }

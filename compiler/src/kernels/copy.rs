@@ -187,8 +187,8 @@ pub(crate) fn fill_halo(
         let start = image.clone() + var("h") * pitch as i64 + int((before + inside) as i64);
         body.push(Stmt::For {
             var: "h".to_string(),
-            start: 0,
-            end: rows as i64 - 1,
+            start: int(0),
+            end: int(rows as i64 - 1),
             step: 1,
             body: fill_run("j", start, between),
         });
@@ -201,8 +201,8 @@ pub(crate) fn fill_halo(
         constants: vec![],
         body: vec![Stmt::For {
             var: "n".to_string(),
-            start: 0,
-            end: images as i64,
+            start: int(0),
+            end: int(images as i64),
             step: 1,
             body,
         }],

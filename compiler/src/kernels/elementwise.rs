@@ -200,8 +200,8 @@ impl Run<'_> {
                 let whole = rest / lanes * lanes;
                 steps.push(Stmt::For {
                     var: "j".to_string(),
-                    start: first as i64,
-                    end: (first + whole) as i64,
+                    start: int(first as i64),
+                    end: int((first + whole) as i64),
                     step: lanes as i64,
                     body: self.store(&var("j"), None, ""),
                 });
@@ -220,8 +220,8 @@ impl Run<'_> {
         let part = (self.space.target.lanes > 1).then_some(1);
         vec![Stmt::For {
             var: "j".to_string(),
-            start: 0,
-            end: self.inner.extent as i64,
+            start: int(0),
+            end: int(self.inner.extent as i64),
             step: 1,
             body: self.store(&var("j"), part, ""),
         }]

@@ -485,8 +485,8 @@ fn looped(counter: &str, axis: &Axis, mut body: Vec<Stmt>) -> Vec<Stmt> {
 fn counted(counter: &str, start: usize, end: usize, step: usize, body: Vec<Stmt>) -> Stmt {
     Stmt::For {
         var: counter.to_string(),
-        start: start as i64,
-        end: end as i64,
+        start: int(start as i64),
+        end: int(end as i64),
         step: step as i64,
         body,
     }

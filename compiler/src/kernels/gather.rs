@@ -46,8 +46,8 @@ pub(crate) fn gather(name: &str, scalar: Scalar, axes: &[GatherAxis], target: &T
         body.insert(0, define(&format!("from{depth}"), "index", place));
         body = vec![Stmt::For {
             var: counter,
-            start: 0,
-            end: axis.extent as i64,
+            start: int(0),
+            end: int(axis.extent as i64),
             step: 1,
             body,
         }];

@@ -1,5 +1,6 @@
 //! Builders of kernels: one file a family, each a function from sizes and constants to Kernel IR.
 
+mod chains;
 pub(crate) mod copy;
 mod depthwise;
 pub(crate) mod elements;
@@ -28,9 +29,10 @@ mod view;
 mod window;
 pub(crate) mod winograd;
 
+pub use chains::{Chained, chain};
 pub use depthwise::Depthwise;
 pub use fields::{Fields, Form};
-pub use gemm::{Gemm, Names};
+pub use gemm::{Chains, Gemm, Names};
 pub use pack::{Packed, Product, pack};
 pub use products::Products;
 pub use requantize::{Requantize, Residual};

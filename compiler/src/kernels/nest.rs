@@ -70,8 +70,8 @@ impl Nest {
         for (depth, axis) in self.axes.iter().enumerate().rev() {
             body = vec![Stmt::For {
                 var: counter(depth),
-                start: 0,
-                end: axis.extent as i64,
+                start: int(0),
+                end: int(axis.extent as i64),
                 step: 1,
                 body,
             }];
@@ -102,8 +102,8 @@ impl Axis {
         }
         vec![Stmt::For {
             var: "j".to_string(),
-            start: 0,
-            end: self.extent as i64,
+            start: int(0),
+            end: int(self.extent as i64),
             step: 1,
             body: step(var("j")),
         }]
@@ -189,8 +189,8 @@ pub(crate) fn sweep(
         let at = var(counter);
         steps.push(Stmt::For {
             var: counter.to_string(),
-            start: 0,
-            end: whole as i64,
+            start: int(0),
+            end: int(whole as i64),
             step: width as i64,
             body: body(&Piece { at, part: None }),
         });

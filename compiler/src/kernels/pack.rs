@@ -164,7 +164,7 @@ impl Product {
 }
 
 /// One of the addends of a weight.
-fn addend(weight: i32, part: usize) -> u8 {
+pub(crate) fn addend(weight: i32, part: usize) -> u8 {
     let rest = weight.abs() - part as i32 * LARGEST;
     (rest.clamp(0, LARGEST) * weight.signum()) as i8 as u8
 }

@@ -88,8 +88,8 @@ impl Pixels {
 pub(crate) fn counted(var: &str, start: usize, end: usize, step: usize, body: Vec<Stmt>) -> Stmt {
     Stmt::For {
         var: var.to_string(),
-        start: start as i64,
-        end: end as i64,
+        start: int(start as i64),
+        end: int(end as i64),
         step: step as i64,
         body,
     }

@@ -204,8 +204,8 @@ impl Windows<'_> {
 fn repeat(counter: &str, (start, end): (usize, usize), body: Vec<Stmt>) -> Vec<Stmt> {
     vec![Stmt::For {
         var: counter.to_string(),
-        start: start as i64,
-        end: end as i64,
+        start: int(start as i64),
+        end: int(end as i64),
         step: 1,
         body,
     }]

@@ -291,8 +291,8 @@ impl Sum {
 pub(super) fn repeat(counter: &str, end: usize, body: Vec<Stmt>) -> Vec<Stmt> {
     vec![Stmt::For {
         var: counter.to_string(),
-        start: 0,
-        end: end as i64,
+        start: int(0),
+        end: int(end as i64),
         step: 1,
         body,
     }]

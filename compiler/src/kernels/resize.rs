@@ -157,8 +157,8 @@ impl Taps {
 fn count(counter: &str, end: usize, body: Vec<Stmt>) -> Stmt {
     Stmt::For {
         var: counter.to_string(),
-        start: 0,
-        end: end as i64,
+        start: int(0),
+        end: int(end as i64),
         step: 1,
         body,
     }

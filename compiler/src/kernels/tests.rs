@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use crate::ir::{Elem, IntType, QuantParams, Type};
 use crate::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use crate::kernels::{
-    Depthwise, Fields, Gemm, Names, Packed, Product, Requantize, Residual, Scale, View, Window,
-    Winograd,
+    Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual, Scale,
+    View, Window, Winograd,
 };
-use crate::kernels::{offset, pack};
+use crate::kernels::{chain, offset, pack};
 use crate::prove;
 use crate::target::{self, Target};
 use qcc_runtime_support::fixed::{Fixed, scale_once};
@@ -40,6 +40,8 @@ struct Case {
 enum Weights {
     /// Up to ±127.
     Bytes,
+    /// Up to a smaller limit.
+    Small(i32),
     /// Up to ±255, as those with a zero point are.
     Asymmetric,
     /// Of 2 or 4 bits, with one smallest weight.
@@ -69,6 +71,7 @@ impl Weights {
                 (low, low + (1 << bits) - 1)
             }
             (Weights::Asymmetric, _) => (-255, 255),
+            (Weights::Small(most), _) => (-most, most),
             _ => (-127, 127),
         }
     }
@@ -79,6 +82,7 @@ fn weights() -> impl Strategy<Value = Weights> {
     prop_oneof![
         Just(Weights::Bytes),
         Just(Weights::Asymmetric),
+        (1..=100).prop_map(Weights::Small),
         bits().prop_map(Weights::Narrow),
         bits().prop_map(Weights::NarrowAsymmetric),
     ]
@@ -317,10 +321,15 @@ impl Filled {
     }
 
     fn gemm(&self, target: &Target) -> (Kernel, Packed) {
+        let gemm = self.product(target);
+        (gemm.kernel(target), pack(&gemm, target, &self.product))
+    }
+
+    fn product(&self, target: &Target) -> Gemm {
         let (_, capacity) =
             prove::sums_or_capacity(&self.product, offset(target, self.case.elems[0]))
                 .expect("the case is within bounds");
-        let gemm = Gemm {
+        Gemm {
             name: "gemm".into(),
             comment: vec![],
             window: self.case.window,
@@ -337,8 +346,8 @@ impl Filled {
                 high: capacity.map_or(String::new(), |_| "high".into()),
                 ..Self::names(&self.product)
             },
-        };
-        (gemm.kernel(target), pack(&gemm, target, &self.product))
+            chains: None,
+        }
     }
 
     fn depthwise(&self, target: &Target) -> (Kernel, Packed) {
@@ -396,6 +405,31 @@ impl Filled {
         )
     }
 
+    /// The product in chains, with the input's magnitudes or without; none where weights are not bytes.
+    fn chains(&self, target: &Target, magnitudes: bool) -> Option<(Kernel, Packed, Vec<Constant>)> {
+        let mut gemm = self.product(target);
+        gemm.chains = Some(Chains::default());
+        let (packed, chained, _) = chain(&gemm, target, &self.product)?;
+        let tables = [
+            ("tiles", &chained.tiles),
+            ("starts", &chained.starts),
+            ("offsets", &chained.offsets),
+        ];
+        gemm.magnitudes = magnitudes;
+        gemm.chains = Some(Chains {
+            tiles: "tiles".into(),
+            starts: "starts".into(),
+            offsets: "offsets".into(),
+            kinds: chained.counts.map(|(_, chains)| chains > 0),
+        });
+        let tables = tables.map(|(name, numbers)| Constant {
+            name: name.into(),
+            elem: Scalar::I32,
+            bytes: numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        });
+        Some((gemm.kernel(target), packed, tables.into()))
+    }
+
     fn run(&self, target: &Target, kernel: Kernel, packed: Packed) -> Vec<u8> {
         self.run_with(target, kernel, packed, vec![], &[])
     }
@@ -428,10 +462,23 @@ impl Filled {
         let mut inputs = vec![port("x", x.len() / elem.bytes(), elem)];
         let mut data = vec![x];
         let mut args = vec![Slot::Input(0, 0)];
+        let bytes = kernel.buffers.iter().filter(|b| b.elem.bytes() == 1);
+        for buffer in bytes.filter(|b| ["a", "v"].contains(&b.name.as_str())) {
+            // Activations less 128 where they are u8, and the magnitudes of these.
+            let shift = |x: &u8| if elem == Scalar::U8 { x ^ 0x80 } else { *x };
+            let signed = data[0].iter().map(shift);
+            let bytes: Vec<u8> = match buffer.name.as_str() {
+                "a" => signed.collect(),
+                _ => signed.map(|a| (a as i8).unsigned_abs()).collect(),
+            };
+            args.push(Slot::Input(inputs.len(), 0));
+            inputs.push(port(&buffer.name, bytes.len(), buffer.elem));
+            data.push(bytes);
+        }
         if self.case.residual {
+            args.push(Slot::Input(inputs.len(), 0));
             inputs.push(port("r", self.r.len(), elem));
             data.push(stored(&self.r, elem));
-            args.push(Slot::Input(1, 0));
         }
         let mut arena_bytes = 0;
         for bytes in scratch {
@@ -524,6 +571,26 @@ proptest! {
             let target = Target::load(name).unwrap();
             let (kernel, packed) = filled.gemm(&target);
             prop_assert_eq!(&filled.run(&target, kernel, packed), &expected, "{}", name);
+        }
+    }
+
+    #[test]
+    fn a_product_in_chains_is_exact(case in case(false), magnitudes in any::<bool>()) {
+        let slack = Case { slack: true, ..case };
+        let filled = fill(&slack);
+        prop_assume!(slack.elems[0].bytes() == 1);
+        let expected = filled.expected();
+        for name in target::names() {
+            let target = Target::load(name).unwrap();
+            if target.dot.chains.is_none() {
+                continue;
+            }
+            if let Some((kernel, packed, tables)) = filled.chains(&target, magnitudes) {
+                let found = filled.run_with(&target, kernel, packed, tables, &[]);
+                prop_assert_eq!(&found, &expected, "{}", name);
+            } else {
+                prop_assert!(!matches!(filled.product.form(), Form::Bytes { .. }), "{}", name);
+            }
         }
     }
 

@@ -1,7 +1,5 @@
 //! How a matrix product is cut into register tiles.
 
-use crate::target::Dot;
-
 /// Consecutive tiles of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
@@ -35,13 +33,13 @@ pub(crate) struct Channels {
     pub count: usize,
 }
 
-/// The cheapest cut of `pixels` by `vectors` into tiles of at most `dot.rows · dot.cols` accumulators.
+/// The cheapest cut of `pixels` by `vectors` into tiles of at most as many accumulators as `most`, rows and columns, has.
 ///
 /// A wide tile shares the preparation of an activation among its columns, a tall one each load of weights
 /// among its rows; the remainders become a second, smaller tile.
-pub(crate) fn tiling(dot: &Dot, pixels: usize, vectors: usize) -> Tiling {
-    let accumulators = dot.rows * dot.cols;
-    let shapes = (1..=dot.cols.min(vectors)).rev().flat_map(|cols| {
+pub(crate) fn tiling(most: [usize; 2], pixels: usize, vectors: usize) -> Tiling {
+    let accumulators = most[0] * most[1];
+    let shapes = (1..=most[1].min(vectors)).rev().flat_map(|cols| {
         let rows = (accumulators / cols).min(pixels);
         (1..=rows).rev().map(move |rows| (rows, cols))
     });
@@ -113,16 +111,7 @@ fn cost(tiling: &Tiling) -> usize {
 mod tests {
     use super::*;
 
-    const DOT: Dot = Dot {
-        lanes: 8,
-        k: 4,
-        rows: 2,
-        cols: 4,
-        offset_u8: -128,
-        offset_i8: 0,
-        magnitudes: false,
-        winograd: None,
-    };
+    const MOST: [usize; 2] = [2, 4];
 
     fn covered(segments: &[Segment]) -> usize {
         segments.iter().map(|s| s.size * s.count).sum()
@@ -132,7 +121,7 @@ mod tests {
     fn tiles_cover_everything_within_the_registers() {
         for pixels in 1..60 {
             for vectors in 1..20 {
-                let tiling = tiling(&DOT, pixels, vectors);
+                let tiling = tiling(MOST, pixels, vectors);
                 assert_eq!(covered(&tiling.rows), pixels);
                 assert_eq!(covered(&tiling.cols), vectors);
                 for (r, c) in tiling.rows.iter().zip(&tiling.cols) {
@@ -144,7 +133,7 @@ mod tests {
 
     #[test]
     fn three_vectors_become_one_tile() {
-        let cols = tiling(&DOT, 112, 3).cols;
+        let cols = tiling(MOST, 112, 3).cols;
         assert_eq!(
             cols,
             [Segment {

@@ -93,6 +93,17 @@ impl Runs {
         self.levels.iter().map(|level| level.count).product()
     }
 
+    /// Where each run begins, in order.
+    pub fn firsts(&self) -> Vec<usize> {
+        let mut firsts = vec![0];
+        for level in &self.levels {
+            let turns =
+                |first: usize| (0..level.count).map(move |turn| first + turn * level.stride);
+            firsts = firsts.into_iter().flat_map(turns).collect();
+        }
+        firsts
+    }
+
     /// Products of `k` elements that cover a run, the last one padded.
     pub fn steps(&self, k: usize) -> usize {
         self.len.div_ceil(k)

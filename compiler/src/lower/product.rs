@@ -4,8 +4,8 @@ use crate::integer::{self, Factor};
 use crate::ir::{Clamp, Node, TensorId};
 use crate::kernel::Scalar;
 use crate::kernels::{
-    Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual, Scale, View,
-    Window, offset, pack,
+    Chained, Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual,
+    Scale, View, Window, chain, offset, pack,
 };
 use crate::kernels::{magnitude, scale};
 use crate::lower::{Lowering, Place, layout, winograd};
@@ -200,6 +200,28 @@ pub(super) fn emit(
     // Sums that 32 bits do not hold are the other kernel's.
     let depthwise =
         depthwise && (elem.bytes() == 1 || prove::sums(product, depthwise_offset).is_ok());
+    let mut gemm = Gemm {
+        name: name.clone(),
+        comment: vec![],
+        window: windows.window,
+        groups: windows.groups,
+        form: product.form(),
+        input,
+        elem,
+        slack,
+        magnitudes: false,
+        output,
+        requantize: requantize.clone(),
+        capacity: None,
+        constants: Names::default(),
+        chains: None,
+    };
+    let chained = match depthwise {
+        true => None,
+        false => chained(cx, &gemm, product),
+    };
+    let work = chained.as_ref().map_or(1.0, |(_, _, work)| *work);
+    let mut proven = vec![];
     let mut kernel = if depthwise {
         prove::sums(product, depthwise_offset)?;
         let mut conv = Depthwise {
@@ -218,7 +240,7 @@ pub(super) fn emit(
         conv.constants = constants(cx, of_sums(packed, &conv.requantize));
         conv.kernel(cx.target)
     } else if let Some((conv, largest)) =
-        winograd::choose(cx, &name, windows, product, &requantize, slack)
+        winograd::choose(cx, &name, windows, product, (&requantize, slack), work)
     {
         let [filters, tiles, products] = conv.scratch(cx.target);
         scratch.push(cx.scratch(Scalar::I16, filters));
@@ -226,39 +248,42 @@ pub(super) fn emit(
         scratch.push(cx.scratch(Scalar::I32, products));
         wide = Some(largest);
         conv.kernel(cx.target)
+    } else if let Some((packed, chained, _)) = chained {
+        proven.push(claim(&chained));
+        let [unsigned, signed] = chained.counts.map(|(steps, _)| steps);
+        let share = signed as f64 / (signed + unsigned) as f64;
+        let magnitudes = match slack {
+            true => with_magnitudes(cx, windows, elem == Scalar::I8, share),
+            false => None,
+        };
+        if let Some([signed, magnitudes]) = magnitudes {
+            gemm.magnitudes = true;
+            args.extend((elem == Scalar::U8).then_some(signed));
+            args.push(magnitudes);
+        }
+        gemm.chains = Some(tables(cx, &chained));
+        gemm.constants = constants(cx, of_sums(packed, &gemm.requantize));
+        gemm.kernel(cx.target)
     } else {
         let (_, capacity) = prove::sums_or_capacity(product, offset(cx.target, elem))?;
         let magnitudes = match slack && elem.bytes() == 1 {
-            true => with_magnitudes(cx, windows, elem == Scalar::I8),
+            true => with_magnitudes(cx, windows, elem == Scalar::I8, 1.0),
             false => None,
         };
         if let Some(places) = magnitudes {
             args = places.to_vec();
         }
-        let mut gemm = Gemm {
-            name,
-            comment: vec![],
-            window: windows.window,
-            groups: windows.groups,
-            form: product.form(),
-            input,
-            elem: if magnitudes.is_some() {
-                Scalar::I8
-            } else {
-                elem
-            },
-            slack,
-            magnitudes: magnitudes.is_some(),
-            output,
-            requantize,
-            capacity,
-            constants: Names::default(),
-        };
+        if magnitudes.is_some() {
+            gemm.elem = Scalar::I8;
+        }
+        gemm.magnitudes = magnitudes.is_some();
+        gemm.capacity = capacity;
         let packed = pack(&gemm, cx.target, product);
         gemm.constants = constants(cx, of_sums(packed, &gemm.requantize));
         gemm.kernel(cx.target)
     };
     kernel.comment = comment(cx, node, windows, product)?;
+    kernel.comment.extend(proven);
     if let Some(largest) = wide {
         let text =
             "Winograd F(2×2, 3×3), exact: numbers on the way to four times the sums stay within";
@@ -269,18 +294,71 @@ pub(super) fn emit(
     Ok(())
 }
 
+/// The product with sums of 16 bits, and its work as a part of what it is otherwise; none where the machine, the
+/// memory, or the weights speak against it.
+fn chained(cx: &Lowering, gemm: &Gemm, product: &Product) -> Option<(Packed, Chained, f64)> {
+    cx.target.dot.chains?;
+    let gemm = Gemm {
+        chains: Some(Chains::default()),
+        ..gemm.clone()
+    };
+    let depth = gemm.window.taps() * gemm.input.extent[3] / gemm.groups;
+    let whole = gemm
+        .window
+        .runs(&gemm.input, gemm.input.extent[3] / gemm.groups)
+        .len
+        .is_multiple_of(cx.target.dot.k);
+    let taken = product.elem.bytes() == 1 && depth > 0 && (gemm.slack || whole);
+    let chained = taken.then(|| chain(&gemm, cx.target, product)).flatten();
+    chained.filter(|(_, _, work)| *work < 1.0)
+}
+
+fn tables(cx: &mut Lowering, chained: &Chained) -> Chains {
+    let mut table = |name: &str, numbers: &[i32]| {
+        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        cx.constant(name, Scalar::I32, bytes)
+    };
+    Chains {
+        tiles: table("tiles", &chained.tiles),
+        starts: table("chains", &chained.starts),
+        offsets: table("places", &chained.offsets),
+        kinds: chained.counts.map(|(_, chains)| chains > 0),
+    }
+}
+
+/// What was proven of the chains.
+fn claim(chained: &Chained) -> String {
+    let [unsigned, signed] = chained.counts;
+    let text = format!(
+        "Proven: 16 bits hold the sums of {} chains of {} steps",
+        unsigned.1 + signed.1,
+        unsigned.0 + signed.0
+    );
+    match signed.0 {
+        0 => text + ".",
+        steps => text + &format!(", {steps} of them with activations less 128."),
+    }
+}
+
 /// Activations met at least this often are worth their magnitudes beforehand.
 const OFTEN: usize = 4;
 
 /// Inputs of more bytes than this would cost too much memory beside themselves.
 const FEW_BYTES: usize = 256 << 10;
 
-/// The input as i8 and its magnitudes, in memory of their own, where the machine gains from them.
-fn with_magnitudes(cx: &mut Lowering, windows: &Windows, signed: bool) -> Option<[Place; 2]> {
+/// The input as i8 and its magnitudes, in memory of their own, where the machine gains from them: a `share` of the
+/// products takes them.
+fn with_magnitudes(
+    cx: &mut Lowering,
+    windows: &Windows,
+    signed: bool,
+    share: f64,
+) -> Option<[Place; 2]> {
     let ((from, input), (_, output)) = (windows.input, windows.output);
     let vectors = (output.extent[3] / windows.groups).div_ceil(cx.target.dot.lanes);
     let [down, right] = windows.window.strides;
-    let often = vectors * windows.window.taps() >= OFTEN * down * right;
+    let reads = vectors * windows.window.taps();
+    let often = share * reads as f64 >= (OFTEN * down * right) as f64;
     let last = windows.window.last(&output, &input);
     // A product may read past the last activation, never more than a step.
     let bytes = (last + cx.target.dot.k).next_multiple_of(cx.target.bytes);

@@ -6,15 +6,15 @@ use crate::lower::Lowering;
 use crate::lower::product::{Windows, constants};
 use crate::prove;
 
-/// The convolution, with its scratch memory still to be given, and the largest number that it meets; none where
+/// The convolution, beside which products take `work` of a `dot` each, with its scratch memory still to be given, and the largest number that it meets; none where
 /// the window, the memory, the machine's costs or the proof speak against it.
 pub(super) fn choose(
     cx: &mut Lowering,
     name: &str,
     windows: &Windows,
     product: &Product,
-    requantize: &Requantize,
-    slack: bool,
+    (requantize, slack): (&Requantize, bool),
+    work: f64,
 ) -> Option<(Winograd, i64)> {
     let ((_, input), (_, output)) = (windows.input, windows.output);
     let vector = cx.target.lanes * cx.target.depthwise.taps;
@@ -29,7 +29,7 @@ pub(super) fn choose(
         && !requantize.keeps_sums()
         && windows.groups == 1
         && winograd::takes(&windows.window, &output);
-    if !taken || !readable || !pays(cx, windows) {
+    if !taken || !readable || !pays(cx, windows, work) {
         return None;
     }
     let largest = prove::winograd(product)?;
@@ -55,8 +55,8 @@ pub(super) fn choose(
     Some((conv, largest))
 }
 
-/// Whether the machine does less work this way.
-fn pays(cx: &Lowering, windows: &Windows) -> bool {
+/// Whether the machine does less work this way than otherwise, where products are `work` of a `dot` each.
+fn pays(cx: &Lowering, windows: &Windows, work: f64) -> bool {
     let Some(cost) = &cx.target.dot.winograd else {
         return false;
     };
@@ -66,5 +66,6 @@ fn pays(cx: &Lowering, windows: &Windows) -> bool {
     let pairs = inputs * outputs;
     let transformed =
         (16 * tiles + cost.filter) * pairs + tiles * (cost.tile * inputs + cost.results * outputs);
-    images * transformed < images * 9 * height * width * pairs
+    let direct = images * 9 * height * width * pairs;
+    ((images * transformed) as f64) < direct as f64 * work
 }

@@ -1,11 +1,13 @@
 //! Bounds, computed from the constants, that license the arithmetic of kernels.
 
+mod chains;
 mod scale;
 mod winograd;
 
 use crate::kernels::{Product, Scale};
 use crate::{Result, bail};
 
+pub use chains::{Reach, chains};
 pub use scale::{average, once};
 pub use winograd::winograd;
 

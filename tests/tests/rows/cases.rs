@@ -61,8 +61,8 @@ impl Case {
         ];
         let repeated = |body| Stmt::For {
             var: "i".into(),
-            start: 0,
-            end: rounds(target) as i64,
+            start: int(0),
+            end: int(rounds(target) as i64),
             step: 1,
             body,
         };
@@ -114,6 +114,9 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
     cases.extend(products(target));
     if target.dot.magnitudes {
         cases.extend(magnitudes(target));
+    }
+    if target.dot.chains.is_some() {
+        cases.extend(chains(target));
     }
     cases.extend(fields(target));
     cases.extend(sixteens(target));
@@ -523,6 +526,68 @@ fn fields(t: &Target) -> Vec<Case> {
         ),
         case(name, sum, block, &dot).with(lows("lows_add_weights", block)),
         case("tap_field", taps, vector, &dot_taps).with(lows("lows_tap_field", vector)),
+    ]
+}
+
+/// Sums of pairs in 16 bits, seen through sums of 32.
+fn chains(t: &Target) -> Vec<Case> {
+    let case = |name: &str, pairs: &'static str, args: Vec<Expr>, weights: fn(usize) -> i32| {
+        let constant = Constant {
+            name: format!("weights_{name}"),
+            elem: Scalar::I8,
+            bytes: (0..t.dot.lanes * t.dot.k)
+                .map(|i| weights(i) as u8)
+                .collect(),
+        };
+        let mut args = args;
+        args.push(op("load_b", [at(&constant.name, int(0))]));
+        let sum = op("add_pairs", [narrow(t, 0), op(pairs, args)]);
+        Case::new(name, vec![show(t, sum)]).with(constant)
+    };
+    // With activations of 255 the most that fit 16 bits are 128 of one sign.
+    let safe = |i: usize| match i % 4 {
+        0 => 64,
+        1 => -((i * 29 % 128) as i32),
+        2 => -64,
+        _ => (i * 37 % 65) as i32 - 64,
+    };
+    let any = |i: usize| {
+        [
+            127,
+            127,
+            -127,
+            -127,
+            3,
+            -127,
+            127,
+            (i * 73 % 255) as i32 - 127,
+        ][i % 8]
+    };
+    let load = |name: &'static str| op(name, [x(t, 0)]);
+    let magnitude = op("magnitude_i8", [op("load_bytes", [x(t, 0)])]);
+    let stored = do_(op("store_bytes", [y(t, 0), magnitude]));
+    let magnitudes = vec![load("load_a_i8"), op("load_a_i8", [y(t, 0)])];
+    let mut with_magnitudes = case("magnitude_pairs", "magnitude_pairs", magnitudes, any);
+    with_magnitudes.body.insert(0, stored);
+    let simple = |name: &str, pairs, activations, weights| {
+        case(name, pairs, vec![load(activations)], weights)
+    };
+    vec![
+        simple(
+            "load_unsigned_u8",
+            "unsigned_pairs",
+            "load_unsigned_u8",
+            safe,
+        ),
+        simple(
+            "load_unsigned_i8",
+            "unsigned_pairs",
+            "load_unsigned_i8",
+            safe,
+        ),
+        simple("signed_pairs", "signed_pairs", "load_a_u8", any),
+        simple("add_pairs", "signed_pairs", "load_a_i8", any),
+        with_magnitudes,
     ]
 }
 

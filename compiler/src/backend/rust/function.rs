@@ -101,6 +101,7 @@ fn block(out: &mut String, body: &[Stmt], spelling: &Spelling) {
                 step,
                 body,
             } => {
+                let (start, end) = (spelling.expr(start), spelling.expr(end));
                 let range = match step {
                     1 => format!("{start}..{end}"),
                     step => format!("({start}..{end}).step_by({step})"),

@@ -74,8 +74,8 @@ enum Step {
     Set(usize, Term),
     For {
         var: usize,
-        start: i64,
-        end: i64,
+        start: Term,
+        end: Term,
         step: usize,
         body: Vec<Step>,
     },
@@ -163,11 +163,12 @@ impl<'a> Names<'a> {
                     "{}: a loop of `{var}` stands still",
                     self.kernel.name
                 );
+                let (start, end) = (self.term(start), self.term(end));
                 let var = self.define(var);
                 Step::For {
                     var,
-                    start: *start,
-                    end: *end,
+                    start,
+                    end,
                     step: *step as usize,
                     body: self.block(body),
                 }
@@ -214,7 +215,8 @@ impl Run<'_> {
                     step,
                     body,
                 } => {
-                    for i in (*start..*end).step_by(*step) {
+                    let (start, end) = (self.index(start), self.index(end));
+                    for i in (start..end).step_by(*step) {
                         self.vars[*var] = Value::Int(i);
                         self.block(body);
                     }
@@ -296,8 +298,8 @@ mod tests {
             constants: vec!["w".into()],
             body: vec![Stmt::For {
                 var: "i".into(),
-                start: 0,
-                end: len,
+                start: int(0),
+                end: int(len),
                 step: 1,
                 body,
             }],

@@ -106,6 +106,10 @@ fn memory_operation(name: &str) -> Option<Operation> {
                 ANYTHING,
             ))
         },
+        "load_unsigned_u8" => |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), t.dot.k))),
+        "load_unsigned_i8" => {
+            |t, m, v| Value::Ints(plus(signed(m.read(v[0].address(), t.dot.k)), 128))
+        }
         "load_b" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.dot.lanes * t.dot.k))),
         "load_fields" => {
             |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), t.dot.lanes * t.dot.k)))
@@ -167,6 +171,16 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "min_i32" => |_, m, v| zip(m, v, |a, b| Some(a.min(b))),
         "add_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a + b)),
         "sub_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a - b)),
+        "unsigned_pairs" | "signed_pairs" => |t, m, v| pairs(t, m, &v[0], &v[1]),
+        "magnitude_pairs" => |t, m, v| pairs(t, m, &v[0], &v[2]),
+        "add_pairs" => |t, m, v| {
+            let pairs: Vec<i32> = v[1]
+                .ints()
+                .chunks(t.dot.k / 2)
+                .map(|p| p.iter().sum())
+                .collect();
+            zip(m, &[v[0].clone(), Value::Ints(pairs)], i32::checked_add)
+        },
         "first_field" => |_, _, v| field(&v[0], 0, &v[1]),
         "field" | "tap_field" => |_, _, v| field(&v[0], v[1].int(), &v[2]),
         "add_weights" => |_, m, v| zip(m, v, |a, b| i8_of(a + b)),
@@ -423,6 +437,15 @@ fn bytes(v: &[Value], f: fn(u8, u8) -> u8) -> Value {
             .map(|(a, b)| f(*a, *b))
             .collect(),
     )
+}
+
+/// Sums of pairs of products, which 16 bits must hold: the instruction saturates.
+fn pairs(t: &Target, memory: &Memory, a: &Value, w: &Value) -> Value {
+    let lanes = w.ints().chunks(t.dot.k);
+    let pairs = lanes.flat_map(|w| w.chunks(2).zip(a.ints().chunks(2)));
+    let sum = |(w, a): (&[i32], &[i32])| w.iter().zip(a).map(|(w, a)| w * a).sum();
+    let sums = pairs.map(|pair| i16_of(sum(pair)).unwrap_or_else(|| overflow(memory)));
+    Value::Ints(sums.collect())
 }
 
 fn products(

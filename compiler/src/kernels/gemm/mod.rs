@@ -11,6 +11,7 @@
 //! The input is read in place: its halo holds the zero point, so borders need no test.
 //! Zero points are folded into the bias, from which the sums start.
 
+mod chains;
 mod steps;
 
 use std::ops::Range;
@@ -32,7 +33,7 @@ const FAR_CACHE: usize = 256 << 10;
 
 /// A product whose sizes, zero points and clamp are compile-time facts.
 ///
-/// Buffers: `x`, the input's magnitudes `v` if it has them, `r` if there is a residual, `y`.
+/// Buffers: `x`, the input's magnitudes `v` if it has them (and before it `a`), `r` if there is a residual, `y`.
 /// `x` and `v` start at the first window's corner.
 #[derive(Clone, Debug)]
 pub struct Gemm {
@@ -52,7 +53,7 @@ pub struct Gemm {
     pub elem: Scalar,
     /// Whether the input may be read a few bytes past its end.
     pub slack: bool,
-    /// Whether the input, which is i8 then, comes with its magnitudes.
+    /// Whether the input comes with its magnitudes: i8, or where there are chains u8, and then as `a` too, less 128.
     pub magnitudes: bool,
     /// The result.
     pub output: View,
@@ -63,6 +64,21 @@ pub struct Gemm {
     pub capacity: Option<usize>,
     /// Names of the constants.
     pub constants: Names,
+    /// How sums are kept in 16 bits; none where each product is added in 32.
+    pub chains: Option<Chains>,
+}
+
+/// Tables of chains of steps, by [`crate::kernels::chain`], as constants of i32.
+#[derive(Clone, Debug, Default)]
+pub struct Chains {
+    /// Where the chains, weights and steps of each tile begin.
+    pub tiles: String,
+    /// The first step of each chain.
+    pub starts: String,
+    /// Where the activations of each step lie.
+    pub offsets: String,
+    /// Whether there are chains of unsigned, and of signed activations.
+    pub kinds: [bool; 2],
 }
 
 /// Constants of a product, packed by [`crate::kernels::pack()`].
@@ -150,7 +166,11 @@ impl Gemm {
         let lanes = unit.lanes;
         let channels = self.output.extent[3] / self.groups;
         let vectors = channels.div_ceil(lanes);
-        let Tiling { rows, cols } = tiling(&target.dot, pixels.row().extent, vectors);
+        let most = match (&self.chains, target.dot.chains) {
+            (Some(_), Some(tile)) => [tile.rows, tile.cols],
+            _ => [target.dot.rows, target.dot.cols],
+        };
+        let Tiling { rows, cols } = tiling(most, pixels.row().extent, vectors);
         let bytes = runs.steps(unit.k).div_ceil(self.form.steps());
         Layout {
             bytes,
@@ -183,12 +203,17 @@ impl Gemm {
         };
         let mut buffers = vec![buffer("x", self.elem, false)];
         if self.magnitudes {
+            if self.chains.is_some() && self.elem == Scalar::U8 {
+                buffers.push(buffer("a", Scalar::I8, false));
+            }
             buffers.push(buffer("v", Scalar::U8, false));
         }
         let residual = self.requantize.residual.as_ref();
         buffers.extend(residual.map(|r| buffer("r", r.elem, false)));
         buffers.push(buffer("y", self.requantize.elem, true));
         let mut constants = self.constants.clone();
+        let tables = self.chains.iter();
+        let tables = tables.flat_map(|c| [&c.tiles, &c.starts, &c.offsets].map(String::clone));
         if layout.depth == 0 {
             (constants.weights, constants.lows) = Default::default();
         }
@@ -196,7 +221,7 @@ impl Gemm {
             name: self.name.clone(),
             comment: self.comment.clone(),
             buffers,
-            constants: constants.all(),
+            constants: constants.all().into_iter().chain(tables).collect(),
             body,
         }
     }
@@ -277,7 +302,10 @@ impl Build<'_> {
                 steps.push(start(sum(i, j), bias));
             }
         }
-        steps.extend(self.products(rows, cols));
+        steps.extend(match &self.gemm.chains {
+            Some(chains) => self.chains([rows, cols], chains),
+            None => self.products(rows, cols),
+        });
         let scaled = if self.gemm.requantize.keeps_sums() {
             0
         } else {
