@@ -49,6 +49,10 @@ TABLES = {
             for precision in ("w8a16", "w8")
         },
     },
+    "Weights and activations of 7 and 8 bits": {
+        **{precision: ("--precision", precision) for precision in ("w8a8", "w7a8", "w8a7", "w7a7")},
+        **{f"{precision}, gptq": ("--precision", precision, "--rounding", "gptq") for precision in ("w7a8", "w7a7")},
+    },
     "Weights symmetric per channel, by the correction of biases": {
         f"{precision}, {kind}": ("--precision", precision, "--bias-correction", kind)
         for precision in ("w8a8", "w4a8")

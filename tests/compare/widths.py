@@ -19,7 +19,7 @@ from speed import AVX2, CALIBRATION, HERE, Worker, processor
 from tasks import REPOSITORY, WORK, available
 
 NETWORKS = ["mobilenet_v1_0.25", "mlperf_ic_resnet8_f32", "mlperf_kws_dscnn_f32", "mlperf_ad_autoencoder_f32"]
-PRECISIONS = ["w8a8", "w4a8", "w2a8", "w8a16", "w4a16"]
+PRECISIONS = ["w8a8", "w7a8", "w7a7", "w4a8", "w2a8", "w8a16", "w4a16"]
 
 
 def program(qcc, target, task, precision):

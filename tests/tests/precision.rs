@@ -31,12 +31,13 @@ fn a_bit_less_costs_accuracy_and_learning_gives_it_back() {
     let fidelity = |options: &[&str]| measured("fidelity", options);
     let eight = fidelity(&[]);
     let seven = fidelity(&["--precision", "w8a7"]);
+    let narrow = fidelity(&["--precision", "w7a8"]);
     let four = fidelity(&["--precision", "w4a8"]);
     let learned = fidelity(&["--precision", "w4a8", "--rounding", "gptq"]);
     let layers = fidelity(&["--precision", "w4a8", "--layer", "*=w8a8"]);
     assert!(
-        eight > seven + 3.0 && seven > four,
-        "{eight} {seven} {four}"
+        eight > seven + 3.0 && seven > four && eight > narrow && narrow > seven,
+        "{eight} {narrow} {seven} {four}"
     );
     assert!(learned > four + 3.0, "{learned} {four}");
     assert_eq!(layers, eight);

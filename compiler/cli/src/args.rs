@@ -60,7 +60,7 @@ pub(crate) struct QuantizeArgs {
     /// Integers of activations, inputs and outputs
     #[arg(long, value_enum, default_value = "u8")]
     input_type: IntArg,
-    /// Bits of weights and activations: w8a8, w4a8, w2a8, w8a16, w4a16, w8a7, w8a4; activations of reals: w16, w8, w4, w2, f16, f32; auto
+    /// Bits of weights and activations: w8a8, w4a8, w2a8, w8a16, w4a16, w7a8, w8a7, w7a7, w8a4; activations of reals: w16, w8, w4, w2, f16, f32; auto
     ///
     /// auto starts at w8a8 and chooses a width for each layer, by measurement on the samples: see the three options
     /// below, and qcc help choose.

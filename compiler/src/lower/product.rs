@@ -310,8 +310,11 @@ fn chained(cx: &Lowering, gemm: &Gemm, product: &Product) -> Option<(Packed, Cha
         .is_multiple_of(cx.target.dot.k);
     let taken = product.elem.bytes() == 1 && depth > 0 && (gemm.slack || whole);
     let chained = taken.then(|| chain(&gemm, cx.target, product)).flatten();
-    chained.filter(|(_, _, work)| *work < 1.0)
+    chained.filter(|(_, _, work)| *work < WORTH)
 }
+
+/// Chains that promise less are no gain in practice.
+const WORTH: f64 = 0.95;
 
 fn tables(cx: &mut Lowering, chained: &Chained) -> Chains {
     let mut table = |name: &str, numbers: &[i32]| {

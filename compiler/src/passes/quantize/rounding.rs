@@ -135,15 +135,15 @@ fn params(grids: &[Grid], axis: usize, form: IntegerWeights) -> QuantParams {
 
 fn int(form: IntegerWeights) -> IntType {
     IntType {
-        bits: form.bits,
+        bits: if form.bits == 7 { 8 } else { form.bits },
         signed: true,
     }
 }
 
-/// Smallest and largest integer: the type's, without the smallest one where weights are symmetric.
+/// Smallest and largest integer of so many bits, without the smallest one where weights are symmetric.
 fn limits(form: IntegerWeights) -> (i32, i32) {
-    let int = int(form);
-    let (low, high) = (int.min() as i32, int.max() as i32);
+    let high = (1 << (form.bits - 1)) - 1;
+    let low = -high - 1;
     (if form.symmetric { -high } else { low }, high)
 }
 
@@ -233,19 +233,19 @@ impl Grid {
 }
 
 /// How many steps of the scale the range of the weights may have, the most useful number first.
-/// Of 8 bits it has no more than there are, so that nothing is cut off; of fewer up to four times as many, where
+/// Of 7 or 8 bits it has no more than there are, so that nothing is cut off; of fewer up to four times as many, where
 /// rare large weights would leave the others two or three integers.
 fn steps(form: IntegerWeights) -> Box<dyn Iterator<Item = f64>> {
     let (low, high) = limits(form);
     let all = if form.symmetric { high } else { high - low };
     let parts = match form.bits {
         16.. => return Box::new(std::iter::once(f64::from(all))),
-        8.. => 1,
+        7.. => 1,
         4.. => 4,
         _ => 16,
     };
-    let most = if form.bits < 8 { 4 * all } else { all };
-    let steps = (all * parts / 2 + i32::from(form.bits >= 8)..=most * parts).rev();
+    let most = if form.bits < 7 { 4 * all } else { all };
+    let steps = (all * parts / 2 + i32::from(form.bits >= 7)..=most * parts).rev();
     Box::new(steps.map(move |n| f64::from(n) / f64::from(parts)))
 }
 

@@ -4,7 +4,7 @@
 //! commas what else is to be said of integer weights.
 //!
 //! ```text
-//! w8a8  w8a7  w8a4  w8a16  w4a8  w4a16  w2a8     integer weights and integer activations
+//! w8a8  w7a8  w8a7  w8a4  w8a16  w4a8  w2a8 ..   integer weights and integer activations
 //! w16  w8  w4  w2                                integer weights, activations stay reals
 //! f16  f32                                       reals
 //! w4a8,per-tensor,asymmetric,gptq
@@ -50,7 +50,7 @@ pub enum Weights {
 /// How integers stand for weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IntegerWeights {
-    /// 2, 4, 8 or 16.
+    /// 2, 4, 7, 8 or 16; those of 7 bits are stored in 8.
     pub bits: u8,
     /// One scale for each output channel, not for the tensor.
     pub per_channel: bool,
@@ -136,7 +136,7 @@ impl FromStr for Word {
                 },
                 None => bail!(
                     "`{text}` is no precision";
-                    hint: "there are w8a8, w8a7, w8a4, w8a16, w4a8, w4a16, w2a8, w16, w8, w4, w2, f16 and f32; \
+                    hint: "there are w8a8, w7a8, w8a7, w7a7, w8a4, w8a16, w4a8, w4a16, w2a8, w16, w8, w4, w2, f16 and f32; \
                            of integer weights per-channel, per-tensor, symmetric, asymmetric, nearest and gptq"
                 ),
             },
@@ -153,7 +153,7 @@ fn widths(text: &str) -> Option<(u8, Option<u8>)> {
     };
     let weights = weights.parse().ok()?;
     let known =
-        matches!(weights, 2 | 4 | 8 | 16) && matches!(activations, None | Some(4 | 7 | 8 | 16));
+        matches!(weights, 2 | 4 | 7 | 8 | 16) && matches!(activations, None | Some(4 | 7 | 8 | 16));
     known.then_some((weights, activations))
 }
 
@@ -259,6 +259,7 @@ mod tests {
         for text in [
             "w8a8",
             "w8a7",
+            "w7a8",
             "w8a4",
             "w8a16",
             "w4a8",
