@@ -21,7 +21,8 @@ Examples:
   qcc inspect model.onnx
   qcc inspect model.onnx --json
   qcc inspect model.onnx --ir
-  qcc inspect model.onnx --ir --after import")]
+  qcc inspect model.onnx --ir --after import
+  qcc inspect model.onnx --calibrate samples.npz --proofs x86_64-avx2")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -34,13 +35,16 @@ pub(crate) struct Args {
     /// With --ir: after this pass instead of the last; `import` is before the first
     #[arg(long, value_name = "PASS", requires = "ir", value_parser = pass())]
     after: Option<String>,
+    /// Print what was proven of each layer's arithmetic on a machine; ranges, and so proofs, are those of the samples
+    #[arg(long, value_name = "TARGET", value_parser = target::names(), conflicts_with_all = ["json", "ir"])]
+    proofs: Option<String>,
     #[command(flatten)]
     quantize: QuantizeArgs,
     #[command(flatten)]
     data: DataArgs,
 }
 
-/// Prints tables, JSON or the graph.
+/// Prints tables, JSON, the graph or proofs.
 pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.ir {
         output::print(&format!("{}", graph(args)?));
@@ -53,6 +57,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Fallback::Noise,
         prepare::ANY,
     )?;
+    if let Some(name) = &args.proofs {
+        let (target, options) = (Target::load(name)?, lower::Options::default());
+        let program = pipeline::lower(&prepared.integer, &target, &options, "model")?;
+        output::print(&proofs(&program));
+        return Ok(0);
+    }
     let mut costs = vec![];
     for name in target::names() {
         let target = Target::load(name)?;
@@ -67,6 +77,19 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         false => summary.text(),
     });
     Ok(0)
+}
+
+/// What was proven of each layer, a line a claim.
+fn proofs(program: &Program) -> String {
+    let mut text = String::new();
+    for call in &program.calls {
+        let mut claims = program.kernels[call.kernel].proven().peekable();
+        if claims.peek().is_some() {
+            text += &format!("{}\n", call.layer);
+        }
+        claims.for_each(|claim| text += &format!("  {claim}\n"));
+    }
+    text
 }
 
 fn pass() -> clap::builder::PossibleValuesParser {

@@ -111,6 +111,15 @@ pub struct Kernel {
     pub body: Vec<Stmt>,
 }
 
+impl Kernel {
+    /// What its comment says was proven: of each line what follows the word.
+    pub fn proven(&self) -> impl Iterator<Item = &str> {
+        self.comment
+            .iter()
+            .filter_map(|line| line.split_once("Proven: ").map(|(_, proven)| proven))
+    }
+}
+
 /// A number.
 pub fn int(value: i64) -> Expr {
     Expr::Int(value)

@@ -286,7 +286,7 @@ pub(super) fn emit(
     kernel.comment.extend(proven);
     if let Some(largest) = wide {
         let text =
-            "Winograd F(2×2, 3×3), exact: numbers on the way to four times the sums stay within";
+            "Winograd F(2×2, 3×3). Proven: numbers on the way to four times the sums stay within";
         kernel.comment.push(format!("{text} ±{largest}."));
     }
     args.extend(added.into_iter().chain(scratch).chain([to]));
