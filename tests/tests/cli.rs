@@ -354,6 +354,48 @@ fn inspect_counts_the_digits_network() {
 }
 
 #[test]
+fn proofs_are_listed_as_the_emitted_file_states_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (digits, samples) = (model("digits.onnx"), model("digits.npz"));
+    let options = ["--calibrate", &samples, "--precision", "w7a8"];
+    let proofs = |target: &str| {
+        let arguments = [&["inspect", &digits, "--proofs", target], &options[..]].concat();
+        let run = qcc(folder.path(), &arguments);
+        assert_eq!(run.code, 0, "{run:?}");
+        run.stdout
+    };
+    let listed = proofs("x86_64-avx2");
+    let output = ["--target", "x86_64-avx2", "-o", "digits.c"];
+    let run = qcc(
+        folder.path(),
+        &[&["compile", &digits], &options[..], &output].concat(),
+    );
+    assert_eq!(run.code, 0, "{run:?}");
+    let source = std::fs::read_to_string(folder.path().join("digits.c")).unwrap();
+    let comments: Vec<&str> = source
+        .lines()
+        .filter_map(|l| l.strip_prefix("// "))
+        .collect();
+    let comments = comments.join(" ");
+    let claims: Vec<&str> = listed
+        .lines()
+        .filter_map(|l| l.strip_prefix("  "))
+        .collect();
+    assert!(
+        claims.iter().any(|claim| claim.starts_with("16 bits hold")),
+        "{listed}"
+    );
+    for claim in claims {
+        assert!(comments.contains(&format!("Proven: {claim}")), "{claim}");
+    }
+    assert!(listed.starts_with("stem/conv\n"), "{listed}");
+    assert!(
+        !proofs("generic").contains("16 bits"),
+        "that machine has no such chains"
+    );
+}
+
+#[test]
 fn eval_shows_both_accuracies() {
     let (digits, samples, test) = (
         model("digits.onnx"),
