@@ -21,7 +21,7 @@ use std::collections::HashMap;
 
 use crate::kernel::Scalar;
 use crate::kernels::pack::{Packed, Product, addend, each};
-use crate::kernels::unit::offset;
+use crate::kernels::unit::{offset, unsigned_offset};
 use crate::kernels::{Form, Gemm, Runs};
 use crate::prove::{self, Reach};
 use crate::target::Target;
@@ -61,8 +61,7 @@ struct Chain {
 
 /// What reads activations adds to them, in unsigned and in signed chains.
 fn offsets(target: &Target, elem: Scalar) -> [i32; 2] {
-    let unsigned = if elem == Scalar::I8 { 128 } else { 0 };
-    [unsigned, offset(target, elem)]
+    [unsigned_offset(elem), offset(target, elem)]
 }
 
 fn ranges(target: &Target, product: &Product) -> [(i32, i32); 2] {

@@ -37,7 +37,7 @@ pub use pack::{Packed, Product, pack};
 pub use products::Products;
 pub use requantize::{Requantize, Residual};
 pub use scale::Scale;
-pub use unit::offset;
+pub use unit::{offset, unsigned_offset};
 pub use view::View;
 pub use window::{Level, Runs, Window};
 pub use winograd::Winograd;

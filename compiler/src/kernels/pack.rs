@@ -1,7 +1,7 @@
 //! Constants of products in the order in which kernels read them.
 
 use crate::kernel::Scalar;
-use crate::kernels::unit::offset;
+use crate::kernels::unit::{offset, unsigned_offset};
 use crate::kernels::{Fields, Form, Gemm, Scale, scale};
 use crate::target::Target;
 
@@ -174,7 +174,10 @@ pub(crate) fn addend(weight: i32, part: usize) -> u8 {
 pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
     let layout = gemm.layout(target);
     let unit = gemm.unit(target);
-    let offset = offset(target, product.elem);
+    let offset = match gemm.pairs {
+        Some(_) => unsigned_offset(product.elem),
+        None => offset(target, product.elem),
+    };
     let group = product.bias.len() / gemm.groups;
     let (runs, bytes) = (layout.runs.count(), layout.bytes);
     let (steps, parts) = (gemm.form.steps(), gemm.form.parts());

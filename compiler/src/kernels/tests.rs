@@ -8,7 +8,7 @@ use crate::kernels::{
     Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual, Scale,
     View, Window, Winograd,
 };
-use crate::kernels::{chain, offset, pack};
+use crate::kernels::{chain, offset, pack, unsigned_offset};
 use crate::prove;
 use crate::target::{self, Target};
 use qcc_runtime_support::fixed::{Fixed, scale_once};
@@ -347,6 +347,7 @@ impl Filled {
                 ..Self::names(&self.product)
             },
             chains: None,
+            pairs: None,
         }
     }
 
@@ -403,6 +404,17 @@ impl Filled {
             tables,
             vec![2 * u, 2 * v, 4 * m],
         )
+    }
+
+    /// The product of weights of few bits with sums of 16 bits, where these hold more than one step.
+    fn pairs(&self, target: &Target) -> Option<(Kernel, Packed)> {
+        let offset = unsigned_offset(self.case.elems[0]);
+        let (low, high) = self.product.range;
+        let steps = prove::pairs(&self.product, (low + offset, high + offset));
+        let steps = steps.filter(|steps| *steps >= self.product.form().steps())?;
+        let mut gemm = self.product(target);
+        gemm.pairs = Some(steps * target.dot.k);
+        Some((gemm.kernel(target), pack(&gemm, target, &self.product)))
     }
 
     /// The product in chains, with the input's magnitudes or without; none where weights are not bytes.
@@ -588,6 +600,8 @@ proptest! {
             if let Some((kernel, packed, tables)) = filled.chains(&target, magnitudes) {
                 let found = filled.run_with(&target, kernel, packed, tables, &[]);
                 prop_assert_eq!(&found, &expected, "{}", name);
+            } else if let Some((kernel, packed)) = filled.pairs(&target) {
+                prop_assert_eq!(&filled.run(&target, kernel, packed), &expected, "{}", name);
             } else {
                 prop_assert!(!matches!(filled.product.form(), Form::Bytes { .. }), "{}", name);
             }

@@ -39,6 +39,14 @@ impl Unit {
     }
 }
 
+/// What must be added to an activation so that it is from 0 to 255.
+pub fn unsigned_offset(elem: Scalar) -> i32 {
+    match elem {
+        Scalar::I8 => 128,
+        _ => 0,
+    }
+}
+
 /// What a product adds to an activation before it multiplies.
 pub fn offset(target: &Target, elem: Scalar) -> i32 {
     match elem {

@@ -5,7 +5,7 @@ use crate::ir::{Clamp, Node, TensorId};
 use crate::kernel::Scalar;
 use crate::kernels::{
     Chained, Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual,
-    Scale, View, Window, chain, offset, pack,
+    Scale, View, Window, chain, offset, pack, unsigned_offset,
 };
 use crate::kernels::{magnitude, scale};
 use crate::lower::{Lowering, Place, layout, winograd};
@@ -215,12 +215,13 @@ pub(super) fn emit(
         capacity: None,
         constants: Names::default(),
         chains: None,
+        pairs: None,
     };
-    let chained = match depthwise {
-        true => None,
-        false => chained(cx, &gemm, product),
+    let summed = match depthwise {
+        true => Summed::Wide,
+        false => summed(cx, &gemm, product),
     };
-    let work = chained.as_ref().map_or(1.0, |(_, _, work)| *work);
+    let work = summed.work();
     let mut proven = vec![];
     let mut kernel = if depthwise {
         prove::sums(product, depthwise_offset)?;
@@ -248,7 +249,13 @@ pub(super) fn emit(
         scratch.push(cx.scratch(Scalar::I32, products));
         wide = Some(largest);
         conv.kernel(cx.target)
-    } else if let Some((packed, chained, _)) = chained {
+    } else if let Summed::Pairs(steps) = summed {
+        proven.push(format!("Proven: 16 bits hold the sums of {steps} steps."));
+        gemm.pairs = Some(steps * cx.target.dot.k);
+        let packed = pack(&gemm, cx.target, product);
+        gemm.constants = constants(cx, of_sums(packed, &gemm.requantize));
+        gemm.kernel(cx.target)
+    } else if let Summed::Chains(packed, chained, _) = summed {
         proven.push(claim(&chained));
         let [unsigned, signed] = chained.counts.map(|(steps, _)| steps);
         let share = signed as f64 / (signed + unsigned) as f64;
@@ -294,23 +301,57 @@ pub(super) fn emit(
     Ok(())
 }
 
-/// The product with sums of 16 bits, and its work as a part of what it is otherwise; none where the machine, the
-/// memory, or the weights speak against it.
-fn chained(cx: &Lowering, gemm: &Gemm, product: &Product) -> Option<(Packed, Chained, f64)> {
-    cx.target.dot.chains?;
-    let gemm = Gemm {
+/// Where the sums of a product grow.
+enum Summed {
+    /// In 16 bits over so many steps.
+    Pairs(usize),
+    /// In 16 bits over chains of steps, with their work as a part of what it is otherwise.
+    Chains(Packed, Box<Chained>, f64),
+    /// Each product in 32 bits, or more.
+    Wide,
+}
+
+impl Summed {
+    /// The work of a product as a part of that of a `dot`.
+    fn work(&self) -> f64 {
+        match self {
+            Summed::Pairs(_) => FEW_BITS,
+            Summed::Chains(_, _, work) => *work,
+            Summed::Wide => 1.0,
+        }
+    }
+}
+
+/// What a product of weights of few bits costs beside a `dot` of them.
+const FEW_BITS: f64 = 0.65;
+
+/// The best way of the machine to sum a product that the memory and the weights allow.
+fn summed(cx: &Lowering, gemm: &Gemm, product: &Product) -> Summed {
+    let channels = gemm.input.extent[3] / gemm.groups;
+    let whole = gemm.window.runs(&gemm.input, channels).len % cx.target.dot.k == 0;
+    let depth = gemm.window.taps() * channels;
+    let taken = product.elem.bytes() == 1 && depth > 0 && (gemm.slack || whole);
+    if cx.target.dot.chains.is_none() || !taken {
+        return Summed::Wide;
+    }
+    let unsigned = unsigned_offset(product.elem);
+    if product.fields.is_some() && prove::sums(product, unsigned).is_ok() {
+        let (low, high) = product.range;
+        let steps = prove::pairs(product, (low + unsigned, high + unsigned));
+        // A byte's steps stay together.
+        let steps = steps.filter(|steps| *steps >= product.form().steps());
+        return steps.map_or(Summed::Wide, Summed::Pairs);
+    }
+    let laid_out = Gemm {
         chains: Some(Chains::default()),
         ..gemm.clone()
     };
-    let depth = gemm.window.taps() * gemm.input.extent[3] / gemm.groups;
-    let whole = gemm
-        .window
-        .runs(&gemm.input, gemm.input.extent[3] / gemm.groups)
-        .len
-        .is_multiple_of(cx.target.dot.k);
-    let taken = product.elem.bytes() == 1 && depth > 0 && (gemm.slack || whole);
-    let chained = taken.then(|| chain(&gemm, cx.target, product)).flatten();
-    chained.filter(|(_, _, work)| *work < WORTH)
+    match chain(&laid_out, cx.target, product) {
+        Some((packed, chained, work)) if work < WORTH => {
+            Summed::Chains(packed, Box::new(chained), work)
+        }
+        _ => Summed::Wide,
+    }
 }
 
 /// Chains that promise less are no gain in practice.

@@ -63,6 +63,18 @@ impl Reach {
     }
 }
 
+/// How many steps of `k` products 16 bits hold the sums of pairs of, whichever weights come together; none if it is
+/// but one.
+pub fn pairs(product: &Product, (low, high): (i32, i32)) -> Option<usize> {
+    let ends = product
+        .weights
+        .iter()
+        .map(|w| (w * low).abs().max((w * high).abs()));
+    let most = 2 * ends.max().unwrap_or(0).max(1);
+    let steps = (i32::from(i16::MAX) / most) as usize;
+    (steps > 1).then_some(steps)
+}
+
 /// Recomputes, from the tables and the bytes that a kernel reads, that no chain leaves 16 bits, and that the chains
 /// of each channel hold its weights and nothing else.
 ///

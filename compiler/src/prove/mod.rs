@@ -7,7 +7,7 @@ mod winograd;
 use crate::kernels::{Product, Scale};
 use crate::{Result, bail};
 
-pub use chains::{Reach, chains};
+pub use chains::{Reach, chains, pairs};
 pub use scale::{average, once};
 pub use winograd::winograd;
 

@@ -586,6 +586,13 @@ fn chains(t: &Target) -> Vec<Case> {
             safe,
         ),
         simple("signed_pairs", "signed_pairs", "load_a_u8", any),
+        Case::new(
+            "zero_pairs",
+            vec![show(
+                t,
+                op("add_pairs", [narrow(t, 0), op("zero_pairs", [])]),
+            )],
+        ),
         simple("add_pairs", "signed_pairs", "load_a_i8", any),
         with_magnitudes,
     ]

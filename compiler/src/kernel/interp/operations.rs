@@ -171,6 +171,7 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "min_i32" => |_, m, v| zip(m, v, |a, b| Some(a.min(b))),
         "add_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a + b)),
         "sub_i16" => |_, m, v| zip(m, v, |a, b| i16_of(a - b)),
+        "zero_pairs" => |t, _, _| Value::Ints(vec![0; t.dot.lanes * t.dot.k / 2]),
         "unsigned_pairs" | "signed_pairs" => |t, m, v| pairs(t, m, &v[0], &v[1]),
         "magnitude_pairs" => |t, m, v| pairs(t, m, &v[0], &v[2]),
         "add_pairs" => |t, m, v| {

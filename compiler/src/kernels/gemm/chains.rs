@@ -115,8 +115,7 @@ impl Build<'_> {
         };
         let bytes = self.gemm.elem == Scalar::I8;
         let loads = match (signed, self.gemm.magnitudes) {
-            (false, _) if bytes => vec![load(&a, "load_unsigned_i8", "x")],
-            (false, _) => vec![load(&a, "load_unsigned_u8", "x")],
+            (false, _) => vec![load(&a, unsigned(self.gemm.elem), "x")],
             (true, false) => vec![load(&a, whole, "x")],
             (true, true) => vec![
                 load(&a, "load_a_i8", if bytes { "x" } else { "a" }),
@@ -131,12 +130,20 @@ impl Build<'_> {
     }
 }
 
+/// What loads activations as numbers from 0 to 255.
+pub(super) fn unsigned(elem: Scalar) -> &'static str {
+    match elem {
+        Scalar::I8 => "load_unsigned_i8",
+        _ => "load_unsigned_u8",
+    }
+}
+
 /// A number of a table, as an index.
 fn read(table: &str, index: Expr) -> Expr {
     op("index", [op("read_i32", [at(table, index)])])
 }
 
 /// A sum of pairs in 16 bits.
-fn pairs(row: usize, col: usize) -> String {
+pub(super) fn pairs(row: usize, col: usize) -> String {
     format!("p{row}_{col}")
 }

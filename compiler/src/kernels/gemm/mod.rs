@@ -66,6 +66,9 @@ pub struct Gemm {
     pub constants: Names,
     /// How sums are kept in 16 bits; none where each product is added in 32.
     pub chains: Option<Chains>,
+    /// How many elements of a window 16 bits hold the sums of, whichever they are: then they are added there first.
+    /// There is no need for chains then.
+    pub pairs: Option<usize>,
 }
 
 /// Tables of chains of steps, by [`crate::kernels::chain`], as constants of i32.
@@ -166,8 +169,11 @@ impl Gemm {
         let lanes = unit.lanes;
         let channels = self.output.extent[3] / self.groups;
         let vectors = channels.div_ceil(lanes);
-        let most = match (&self.chains, target.dot.chains) {
-            (Some(_), Some(tile)) => [tile.rows, tile.cols],
+        let most = match (
+            self.chains.is_some() || self.pairs.is_some(),
+            target.dot.chains,
+        ) {
+            (true, Some(tile)) => [tile.rows, tile.cols],
             _ => [target.dot.rows, target.dot.cols],
         };
         let Tiling { rows, cols } = tiling(most, pixels.row().extent, vectors);

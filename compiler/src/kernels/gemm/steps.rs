@@ -2,6 +2,7 @@
 
 use crate::kernel::{Expr, Stmt, at, op, var};
 use crate::kernels::fields::tag;
+use crate::kernels::gemm::chains::{pairs, unsigned};
 use crate::kernels::gemm::{Build, Names, grid, high, low, sum};
 use crate::kernels::pixels::{counted, size};
 use crate::kernels::requantize::define;
@@ -37,19 +38,61 @@ impl Build<'_> {
         let tile = [rows, cols];
         let places = Places { weights, input };
         let (mut body, mut flushed) = self.run(tile, &places);
-        let mut covered = *len;
+        // Each step of a run adds to all sums of pairs, also one that is not whole.
+        let mut covered = match self.gemm.pairs {
+            Some(_) => len.next_multiple_of(k),
+            None => *len,
+        };
         for (level, name) in levels.iter().zip(names).rev() {
             covered *= level.count;
-            if !flushed && self.gemm.capacity.is_some_and(|most| covered > most) {
-                body = flush(tile, body);
+            if !flushed && self.capacity().is_some_and(|most| covered > most) {
+                body = self.flush(tile, body);
                 flushed = true;
             }
             body = vec![counted(name, 0, level.count, 1, body)];
         }
-        if self.gemm.capacity.is_some() && !flushed {
-            body = flush(tile, body);
+        if self.capacity().is_some() && !flushed {
+            body = self.flush(tile, body);
         }
         body
+    }
+
+    /// How many elements can be summed before they must be moved to wider sums.
+    fn capacity(&self) -> Option<usize> {
+        self.gemm.pairs.or(self.gemm.capacity)
+    }
+
+    /// Sums that start anew, and are moved to the wider ones after `body`.
+    fn flush(&self, [rows, cols]: [usize; 2], body: Vec<Stmt>) -> Vec<Stmt> {
+        let (ty, zero): (_, fn(usize, usize) -> (String, Expr)) = match self.gemm.pairs {
+            Some(_) => ("vt", |i, j| (pairs(i, j), op("zero_pairs", []))),
+            None => ("vi32", |i, j| (sum(i, j), op("splat_i32", [size(0)]))),
+        };
+        let start = grid(rows, cols).map(|(i, j)| {
+            let (name, value) = zero(i, j);
+            Stmt::Let {
+                name,
+                ty,
+                mutable: true,
+                value,
+            }
+        });
+        let mut steps: Vec<Stmt> = start.collect();
+        steps.extend(body);
+        for (i, j) in grid(rows, cols) {
+            if self.gemm.pairs.is_some() {
+                let value = op("add_pairs", [var(sum(i, j)), var(pairs(i, j))]);
+                steps.push(set(sum(i, j), value));
+                continue;
+            }
+            let sum = var(sum(i, j));
+            let above = op("shift_i32", [sum.clone(), size(16)]);
+            let below = op("and_i32", [sum, size(0xffff)]);
+            for (name, part) in [(high(i, j), above), (low(i, j), below)] {
+                steps.push(set(name.clone(), op("add_i32", [var(name), part])));
+            }
+        }
+        steps
     }
 
     /// The steps of a run, and whether their sums were moved to wider ones.
@@ -71,8 +114,8 @@ impl Build<'_> {
                 vec![counted("k", 0, count * k, k, body)]
             }
         };
-        let most = self.gemm.capacity.unwrap_or(len) / (k * per_byte);
-        let blocks = match len > most * k * per_byte && self.gemm.capacity.is_some() {
+        let most = self.capacity().unwrap_or(len) / (k * per_byte);
+        let blocks = match len > most * k * per_byte && self.capacity().is_some() {
             true => bytes / most,
             false => 0,
         };
@@ -84,10 +127,10 @@ impl Build<'_> {
         if blocks == 0 {
             return (body, false);
         }
-        let block = flush(tile, several(var("b"), most, true));
+        let block = self.flush(tile, several(var("b"), most, true));
         let mut loops = vec![counted("b", 0, done * k, most * k, block)];
         if !body.is_empty() {
-            loops.extend(flush(tile, body));
+            loops.extend(self.flush(tile, body));
         }
         (loops, true)
     }
@@ -159,6 +202,11 @@ impl Build<'_> {
             }
             for j in 0..cols {
                 let (sums, a, w) = (var(sum(i, j)), var(&a), var(weight(step, j)));
+                if self.gemm.pairs.is_some() {
+                    let value = op("add_i16", [var(pairs(i, j)), op("unsigned_pairs", [a, w])]);
+                    steps.push(set(pairs(i, j), value));
+                    continue;
+                }
                 let value = match self.gemm.magnitudes {
                     true => op("dot_magnitude", [sums, a, var(&v), w]),
                     false => op(self.unit.dot, [sums, a, w]),
@@ -170,35 +218,16 @@ impl Build<'_> {
     }
 
     fn activations(&self, buffer: &str, index: Expr, part: Option<usize>) -> Expr {
-        let (_, [load, load_part]) = self.unit.activations;
+        let (_, [mut load, load_part]) = self.unit.activations;
+        if self.gemm.pairs.is_some() {
+            load = unsigned(self.gemm.elem);
+        }
         let address = at(buffer, index);
         match part {
             None => op(load, [address]),
             Some(n) => op(load_part, [address, size(n)]),
         }
     }
-}
-
-/// Sums that start anew, and are moved to the wider ones after `body`.
-fn flush([rows, cols]: [usize; 2], body: Vec<Stmt>) -> Vec<Stmt> {
-    let mut steps: Vec<Stmt> = grid(rows, cols)
-        .map(|(i, j)| Stmt::Let {
-            name: sum(i, j),
-            ty: "vi32",
-            mutable: true,
-            value: op("splat_i32", [size(0)]),
-        })
-        .collect();
-    steps.extend(body);
-    for (i, j) in grid(rows, cols) {
-        let sum = var(sum(i, j));
-        let above = op("shift_i32", [sum.clone(), size(16)]);
-        let below = op("and_i32", [sum, size(0xffff)]);
-        for (name, part) in [(high(i, j), above), (low(i, j), below)] {
-            steps.push(set(name.clone(), op("add_i32", [var(name), part])));
-        }
-    }
-    steps
 }
 
 fn set(name: String, value: Expr) -> Stmt {
