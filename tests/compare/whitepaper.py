@@ -58,6 +58,9 @@ TABLES = {
         for precision in ("w8a8", "w4a8")
         for kind in ("analytic", "samples")
     },
+    "Weights and activations of 8 bits, by the equalisation of channels": {
+        kind: ("--equalisation", kind) for kind in ("none", "scales", "shifts")
+    },
 }
 
 

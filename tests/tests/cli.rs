@@ -125,6 +125,16 @@ fn a_choice_can_be_made_at_once_or_from_a_file() {
     let goal = ["--min-sqnr", "35", "--layer", "dense=w8a8"];
     let run = with(&["choose", &digits, "-o", "widths.toml"], &goal);
     assert!(run.stdout.contains("chosen"), "{run:?}");
+    let tried = |run: &str| -> Vec<String> {
+        let lines = run.lines().filter(|line| line.starts_with("equalisation"));
+        lines.map(str::to_string).collect()
+    };
+    let repairs = tried(&run.stdout);
+    assert_eq!(repairs.len(), 2, "none and shifts are tried: {run:?}");
+    assert!(
+        run.stdout.contains("10 samples that were held out"),
+        "{run:?}"
+    );
     assert!(text(folder.path(), "widths.toml").contains("w4a8,gptq"));
     let bytes = |more: &[&str]| {
         let run = with(&["quantize", &digits, "-o", "q.onnx"], more);
@@ -132,7 +142,13 @@ fn a_choice_can_be_made_at_once_or_from_a_file() {
     };
     let (at_once, said) = bytes(&[&["--precision", "auto"], &goal[..]].concat());
     assert!(said.contains("chosen"), "{said}");
+    assert_eq!(tried(&said), repairs);
     assert_eq!(bytes(&["--overrides", "widths.toml"]).0, at_once);
+    // What is said of a repair is not tried.
+    let stated = [&goal[..], &["--equalisation", "shifts"]].concat();
+    let run = with(&["choose", &digits, "-o", "stated.toml"], &stated);
+    assert_eq!(tried(&run.stdout), [""; 0]);
+    assert!(text(folder.path(), "stated.toml").contains("equalisation = \"shifts\""));
     let eight = qcc(folder.path(), &["choose", &digits, "--precision", "w4a8"]);
     assert!(eight.stderr.contains("from w8a8 on"), "{eight:?}");
 }

@@ -10,6 +10,7 @@ use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
 use crate::json::Json;
 use crate::output;
 use crate::prepare::{self, Fallback};
+use crate::repair;
 
 /// Samples that are evaluated where no number is given: ratios settle after a few.
 const SAMPLES: usize = 8;
@@ -54,8 +55,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut float = qcc_compiler::pipeline::load(&args.model.model, &args.model.options())?;
     let fallback = Fallback::BatchNorm;
-    prepare::calibrate(&mut float, &args.quantize, &args.samples, fallback)?;
-    let options = prepare::options(&mut float, &args.quantize, &args.samples, prepare::ANY)?;
+    let say = |text: &str| eprint!("{text}");
+    let quantize = &repair::repaired(&float, &args.quantize, &args.samples, &say)?;
+    prepare::calibrate(&mut float, quantize, &args.samples, fallback)?;
+    let options = prepare::options(&mut float, quantize, &args.samples, prepare::ANY)?;
     let mut analysis = Analysis::new(&float, &options)?;
     let data = match args.data.is_empty() {
         true => &args.quantize.calibrate,

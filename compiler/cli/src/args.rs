@@ -1,15 +1,19 @@
 //! Arguments that several commands share, and what they mean to the library.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use qcc_compiler::data::{self, Channels, InputRange, Layout, Preprocess, Preset, Resize};
 use qcc_compiler::ir::Numerics;
 use qcc_compiler::passes::calibrate::{Method, Ranges};
 use qcc_compiler::passes::choose::{Accuracy, Goal};
 use qcc_compiler::passes::quantize::{self, BiasCorrection, LayerTexts, Rounding, Texts, Weights};
-use qcc_compiler::target::{self, Language, Target};
+use qcc_compiler::target::{Language, Target};
 use qcc_compiler::{Error, Result, bail, lower, onnx};
+
+use crate::words::{
+    accuracy, array, bytes, correction, dimension, equalisation, extent, machine, method,
+    precision, rounding, weights,
+};
 
 /// Which network, with all its dimensions fixed.
 #[derive(clap::Args)]
@@ -32,7 +36,7 @@ pub(crate) struct ModelArgs {
 }
 
 /// The precision that is chosen for each layer.
-const AUTO: &str = "auto";
+pub(crate) const AUTO: &str = "auto";
 
 /// Where ranges come from, and the integers that stand for reals.
 #[derive(Clone, clap::Args)]
@@ -52,8 +56,10 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "[NAME=]MIN..MAX", allow_hyphen_values = true)]
     pub(crate) input_range: Vec<InputRange>,
     /// How ranges follow from samples: minmax, moving-average, percentile, percentile=99.9, entropy or mse
-    #[arg(long, value_name = "METHOD", default_value = "minmax")]
-    calibration: Method,
+    ///
+    /// minmax where not given.
+    #[arg(long, value_name = "METHOD", value_parser = method)]
+    calibration: Option<String>,
     /// What qcc calibrate has written, in the place of samples
     #[arg(long, value_name = "FILE", conflicts_with_all = ["calibrate", "input_range", "calibration"])]
     pub(crate) ranges: Option<PathBuf>,
@@ -78,16 +84,22 @@ pub(crate) struct QuantizeArgs {
     /// How weights become integers: nearest, or gptq, which learns from samples what errors cancel
     #[arg(long, value_name = "METHOD", value_parser = rounding)]
     rounding: Option<String>,
+    /// How channels of one tensor are brought together: none, scales (to one magnitude), or shifts (then about one middle)
+    ///
+    /// scales where not given.
+    /// shifts moves offsets that channels have in all samples into the biases after them.
+    #[arg(long, value_name = "METHOD", value_parser = equalisation)]
+    equalisation: Option<String>,
     /// What biases make good: none, analytic (the mean error of rounded weights), or samples
     ///
     /// samples evaluates the quantized network beside the float one and gives each bias, layer by layer, the mean
     /// error of all that is rounded up to its sum.
     #[arg(long, value_name = "METHOD", value_parser = correction)]
     bias_correction: Option<String>,
-    /// The five options above from a TOML file; what the command line says goes before
+    /// The options above from a TOML file; what the command line says goes before
     ///
-    /// precision = "w4a8", weights = "per-tensor", rounding = "gptq", bias_correction = "samples", and for some
-    /// layers tables `[[layer]]` with match = "features.0*" and precision = "w8a16".
+    /// precision = "w4a8", weights = "per-tensor", rounding = "gptq", equalisation = "shifts",
+    /// bias_correction = "samples", calibration = "mse", and for some layers tables `[[layer]]` with match = "features.0*" and precision = "w8a16".
     #[arg(long, value_name = "FILE")]
     overrides: Option<PathBuf>,
     /// With --precision auto: the best network whose constants take at most this many bytes: 200k, 1.5M
@@ -253,6 +265,7 @@ impl QuantizeArgs {
             ("precision", &self.precision),
             ("weights", &self.weights),
             ("rounding", &self.rounding),
+            ("equalisation", &self.equalisation),
             ("bias-correction", &self.bias_correction),
         ];
         for (option, choice) in choices {
@@ -292,8 +305,9 @@ impl QuantizeArgs {
         for range in &self.input_range {
             text += &format!(" --input-range {range}");
         }
-        if self.calibration != Method::default() {
-            text += &format!(" --calibration {}", self.calibration);
+        let method = self.method()?;
+        if method != Method::default() {
+            text += &format!(" --calibration {method}");
         }
         Ok(text)
     }
@@ -308,9 +322,28 @@ impl QuantizeArgs {
         self.ranges.as_ref().map(read).transpose()
     }
 
+    /// A file of ranges keeps the method that it was made with: another cannot be asked for.
+    pub(crate) fn check_ranges(&self, ranges: &Ranges) -> Result<()> {
+        let Some(wanted) = self.texts()?.calibration else {
+            return Ok(());
+        };
+        let mut words = ranges.calibration.split(' ');
+        let had = words
+            .find(|word| *word == "--calibration")
+            .and(words.next());
+        let had: Method = had.map_or(Ok(Method::default()), str::parse)?;
+        if had != wanted.parse()? {
+            bail!(
+                "the overrides ask for calibration {wanted}, and the ranges were made by {had}";
+                hint: "write the ranges again with qcc calibrate --calibration {wanted}"
+            );
+        }
+        Ok(())
+    }
+
     /// How ranges follow from samples.
-    pub(crate) fn method(&self) -> Method {
-        self.calibration
+    pub(crate) fn method(&self) -> Result<Method> {
+        self.texts()?.method()
     }
 
     /// Whether a width is to be chosen for each layer.
@@ -361,8 +394,29 @@ impl QuantizeArgs {
         }
     }
 
+    /// The same, with what repairs have been found to help.
+    pub(crate) fn with(&self, found: Texts) -> QuantizeArgs {
+        QuantizeArgs {
+            calibration: found.calibration,
+            rounding: found.rounding,
+            equalisation: found.equalisation,
+            bias_correction: found.bias_correction,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the integers of activations are signed.
+    pub(crate) fn signed(&self) -> bool {
+        matches!(self.input_type, IntArg::I8)
+    }
+
     /// For the quantizer.
     pub(crate) fn options(&self) -> Result<quantize::Options> {
+        self.texts()?.options(self.signed())
+    }
+
+    /// What the command line and its file say.
+    pub(crate) fn texts(&self) -> Result<Texts> {
         let file = self.overrides.as_ref().map(|path| {
             let text = std::fs::read_to_string(path);
             let text = text.map_err(|e| Error::new(format!("cannot read {}: {e}", path.display())));
@@ -372,11 +426,12 @@ impl QuantizeArgs {
             precision: self.precision.clone().filter(|_| !self.is_auto()),
             weights: self.weights.clone(),
             rounding: self.rounding.clone(),
+            calibration: self.calibration.clone(),
+            equalisation: self.equalisation.clone(),
             bias_correction: self.bias_correction.clone(),
             layers: self.layer.clone(),
         };
-        let texts = file.transpose()?.unwrap_or_default().then(own);
-        texts.options(matches!(self.input_type, IntArg::I8))
+        Ok(file.transpose()?.unwrap_or_default().then(own))
     }
 }
 
@@ -406,80 +461,4 @@ impl DataArgs {
             limit: self.samples,
         }
     }
-}
-
-fn precision(text: &str) -> Result<String> {
-    if text == AUTO {
-        return Ok(text.to_string());
-    }
-    let texts = Texts {
-        precision: Some(text.to_string()),
-        ..Texts::default()
-    };
-    texts.options(false).map(|_| text.to_string())
-}
-
-fn weights(text: &str) -> Result<String> {
-    let texts = Texts {
-        weights: Some(text.to_string()),
-        ..Texts::default()
-    };
-    texts.options(false).map(|_| text.to_string())
-}
-
-fn rounding(text: &str) -> Result<String> {
-    let texts = Texts {
-        rounding: Some(text.to_string()),
-        ..Texts::default()
-    };
-    texts.options(false).map(|_| text.to_string())
-}
-
-fn correction(text: &str) -> Result<String> {
-    BiasCorrection::from_str(text).map(|_| text.to_string())
-}
-
-fn extent(text: &str) -> std::result::Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err("a positive number is expected".to_string()),
-    }
-}
-
-fn bytes(text: &str) -> std::result::Result<u64, String> {
-    let (number, unit) = match text.trim_end_matches(['k', 'K', 'm', 'M']) {
-        number if number.len() == text.len() => (number, 1.0),
-        number if text.ends_with(['k', 'K']) => (number, 1024.0),
-        number => (number, 1024.0 * 1024.0),
-    };
-    match number.parse::<f64>() {
-        Ok(n) if n > 0.0 && n.is_finite() => Ok((n * unit) as u64),
-        _ => Err("write a number of bytes: 123456, 200k or 1.5M".to_string()),
-    }
-}
-
-fn accuracy(text: &str) -> std::result::Result<Accuracy, String> {
-    let percent = |text: &str| match text.parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err("write percent, 84.5, or what may be lost, float-0.5".to_string()),
-    };
-    match text.strip_prefix("float") {
-        Some("") => Ok(Accuracy::BelowFloat(0.0)),
-        Some(less) => percent(less.strip_prefix('-').unwrap_or(less)).map(Accuracy::BelowFloat),
-        None => percent(text).map(Accuracy::Share),
-    }
-}
-
-fn dimension(text: &str) -> std::result::Result<(String, usize), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=N")?;
-    Ok((name.to_string(), extent(value)?))
-}
-
-fn array(text: &str) -> std::result::Result<(String, String), String> {
-    let (input, name) = text.split_once('=').unwrap_or(("", text));
-    Ok((input.to_string(), name.to_string()))
-}
-
-fn machine() -> clap::builder::PossibleValuesParser {
-    clap::builder::PossibleValuesParser::new(target::names())
 }

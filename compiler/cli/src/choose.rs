@@ -13,6 +13,7 @@ use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
 use crate::compile::Cost;
 use crate::output;
 use crate::prepare::{self, Fallback};
+use crate::repair;
 
 /// Networks of the table of --pareto.
 const POINTS: usize = 9;
@@ -21,6 +22,8 @@ const POINTS: usize = 9;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Networks are measured on --data, or on the samples of --calibrate, which flatter what has learned from them.
+First repairs are tried on the samples of --calibrate, a quarter of which judges: how ranges follow from samples, how
+channels are equalised, what biases make good, how weights are rounded. What is said of these stays as it is said.
 With labels the answers are counted that the float network has right and the integer network wrong: the goal of
 --min-accuracy allows so many, and not more where others became right by luck.
 Layers named with --layer keep what is said of them.
@@ -56,6 +59,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut float = pipeline::load(&args.model.model, &args.model.options())?;
     let quantize = args.quantize.as_auto()?;
+    let quantize = repair::repaired(&float, &quantize, &args.data, &output::print)?;
     prepare::calibrate(&mut float, &quantize, &args.data, Fallback::BatchNorm)?;
     let search = Search {
         target: &args.target,
@@ -84,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         if let Some(point) = &chosen {
             text += &layers(path, point);
             if let Some(file) = &args.output {
-                let toml = overrides(path, point);
+                let toml = overrides(&quantize, path, point)?;
                 output::write_files(&[(file, toml.as_bytes())])?;
             }
         }
@@ -211,7 +215,7 @@ fn layers(path: &Path, point: &Point) -> String {
 }
 
 /// The choice as `--overrides` reads it.
-fn overrides(path: &Path, point: &Point) -> String {
+fn overrides(quantize: &QuantizeArgs, path: &Path, point: &Point) -> Result<String> {
     let quoted = |text: String| toml::Value::String(text).to_string();
     let quantize::Options { scheme, layers, .. } = path.options(point.position);
     let mut text = format!(
@@ -220,9 +224,20 @@ fn overrides(path: &Path, point: &Point) -> String {
         point.noise.decibel(),
         quoted(scheme.to_string()),
     );
+    let texts = quantize.texts()?;
+    let repairs = [
+        ("calibration", texts.calibration),
+        ("equalisation", texts.equalisation),
+        ("bias_correction", texts.bias_correction),
+    ];
+    for (name, value) in repairs {
+        if let Some(value) = value {
+            text += &format!("{name} = {}\n", quoted(value));
+        }
+    }
     for layer in layers {
         let (name, scheme) = (quoted(layer.pattern), quoted(layer.scheme.to_string()));
         text += &format!("\n[[layer]]\nmatch = {name}\nprecision = {scheme}\n");
     }
-    text
+    Ok(text)
 }

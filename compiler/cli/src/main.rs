@@ -15,10 +15,12 @@ mod output;
 mod prepare;
 mod programs;
 mod quantize;
+mod repair;
 mod report;
 mod run;
 mod targets;
 mod verify;
+mod words;
 
 use std::process::ExitCode;
 

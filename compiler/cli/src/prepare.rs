@@ -7,7 +7,7 @@ use qcc_compiler::passes::quantize::{Options, correct_biases, needs_ranges};
 use qcc_compiler::{Result, pipeline};
 
 use crate::args::{DataArgs, ModelArgs, QuantizeArgs};
-use crate::{choose, output};
+use crate::{choose, output, repair};
 
 /// What stands in for samples when none are given.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub(crate) fn prepare(
     target: &str,
 ) -> Result<Prepared> {
     let mut float = pipeline::load(&model.model, &model.options())?;
+    let quantize = &repair::repaired(&float, quantize, data, &|text| eprint!("{text}"))?;
     calibrate(&mut float, quantize, data, fallback)?;
     let options = options(&mut float, quantize, data, target)?;
     let integer = pipeline::quantize(float.clone(), &options)?;
@@ -70,6 +71,7 @@ pub(crate) fn calibrate(
     fallback: Fallback,
 ) -> Result<()> {
     if let Some(ranges) = quantize.ranges()? {
+        quantize.check_ranges(&ranges)?;
         return ranges.annotate(model);
     }
     state_ranges(model, &quantize.input_range)?;
@@ -93,5 +95,5 @@ pub(crate) fn calibrate(
         Ok(samples.progress_with(bar))
     };
     let learning = quantize.learning_options()?;
-    pipeline::calibrate(model, open, quantize.method(), &learning)
+    pipeline::calibrate(model, open, quantize.method()?, &learning)
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use proc_macro2::Span;
 use qcc_compiler::data::{self, InputRange, Preprocess, Preset};
 use qcc_compiler::ir::Numerics;
-use qcc_compiler::passes::quantize::{BiasCorrection, LayerTexts, Scheme, Texts};
+use qcc_compiler::passes::quantize::{BiasCorrection, Equalisation, LayerTexts, Scheme, Texts};
 use syn::parse::{Parse, ParseStream};
 use syn::{Ident, LitInt, LitStr, Token, bracketed, token};
 
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 }
 
 const KNOWN: &str = "calibrate, ranges, input_range, name, preset, scale, mean, std, layout, resize, channels, samples, batch, \
-                     input_type, numerics, precision, weights, rounding, bias_correction and layers";
+                     input_type, numerics, precision, weights, rounding, equalisation, bias_correction and layers";
 
 impl Parse for Arguments {
     fn parse(input: ParseStream) -> syn::Result<Arguments> {
@@ -114,6 +114,7 @@ impl Arguments {
             "precision" => self.precision.precision = Some(scheme(input)?),
             "weights" => self.precision.weights = Some(scheme(input)?),
             "rounding" => self.precision.rounding = Some(scheme(input)?),
+            "equalisation" => self.precision.equalisation = Some(equalisation(input)?),
             "bias_correction" => self.precision.bias_correction = Some(correction(input)?),
             "layers" => {
                 let layer = |text: &LitStr| meaning(text, LayerTexts::parse);
@@ -169,6 +170,13 @@ fn positive(input: ParseStream) -> syn::Result<usize> {
 fn scheme(input: ParseStream) -> syn::Result<String> {
     let text: LitStr = input.parse()?;
     meaning(&text, |text| Scheme::default().with(text))?;
+    Ok(text.value())
+}
+
+/// The text form of an equalisation.
+fn equalisation(input: ParseStream) -> syn::Result<String> {
+    let text: LitStr = input.parse()?;
+    meaning(&text, Equalisation::from_str)?;
     Ok(text.value())
 }
 

@@ -45,6 +45,7 @@ use syn::parse_macro_input;
 /// | `input_type = "i8"` | integers of activations, inputs and outputs; `"u8"` when left out |
 /// | `numerics = "tflite"` | operators compute as the reference kernels of TFLite do; else as ONNX's pages say |
 /// | `precision`, `weights`, `rounding` | as of `qcc compile`: `"w4a8"`, `"per-tensor"`, `"gptq"` |
+/// | `equalisation` | as of `qcc compile`: `"none"`, `"scales"`, `"shifts"` |
 /// | `bias_correction` | as of `qcc compile`: `"none"`, `"analytic"`, `"samples"` |
 /// | `layers = "head*=w8a16"` | the precision of some layers; or a list |
 ///

@@ -124,6 +124,12 @@ fn precision_is_what_all_layers_have() {
         analytic == eight && samples != eight,
         "analytic where nothing is said"
     );
+    let scales = digits(r#", equalisation = "scales""#);
+    let none = digits(r#", equalisation = "none""#);
+    assert!(
+        scales == eight && none != eight,
+        "scales where nothing is said"
+    );
 }
 
 #[test]

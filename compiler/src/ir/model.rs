@@ -63,6 +63,8 @@ pub struct Moments {
     pub plane: usize,
     /// How many windows were seen.
     pub windows: u64,
+    /// `Σ x` of each group: `taps` numbers.
+    pub sums: Vec<f32>,
     /// `Σ x·xᵀ` of each group: `taps × taps` numbers, row-major.
     pub products: Vec<f32>,
 }
@@ -128,21 +130,65 @@ impl Channel {
             power: self.power * factor * factor,
         }
     }
+
+    /// The channel with a number taken from all its elements.
+    pub fn less(self, offset: f64) -> Channel {
+        let less = |x: f32| (f64::from(x) - offset) as f32;
+        // `E[(x − c)²] = E[x²] − 2·c·E[x] + c²`
+        let power = f64::from(self.power) + offset * (offset - 2.0 * f64::from(self.mean));
+        Channel {
+            range: Range {
+                min: less(self.range.min),
+                max: less(self.range.max),
+            },
+            mean: less(self.mean),
+            power: power.max(0.0) as f32,
+        }
+    }
 }
 
 impl Moments {
     /// The moments of windows whose channels are multiplied by factors.
     pub fn scaled(&self, factor: impl Fn(usize) -> f64) -> Moments {
-        let square = self.taps * self.taps;
-        let of_tap = |group: usize, tap: usize| factor((group * self.taps + tap) / self.plane);
+        let of_tap = |tap: usize| factor(tap / self.plane);
+        let sums = self.sums.iter().enumerate();
+        let sums = sums.map(|(tap, sum)| (f64::from(*sum) * of_tap(tap)) as f32);
         let products = self.products.iter().enumerate().map(|(i, product)| {
-            let (group, row, column) = (i / square, i % square / self.taps, i % self.taps);
-            (f64::from(*product) * of_tap(group, row) * of_tap(group, column)) as f32
+            let (row, column) = self.ends(i);
+            (f64::from(*product) * of_tap(row) * of_tap(column)) as f32
         });
         Moments {
+            sums: sums.collect(),
             products: products.collect(),
             ..*self
         }
+    }
+
+    /// The moments of windows from whose channels numbers are taken.
+    pub fn less(&self, offset: impl Fn(usize) -> f64) -> Moments {
+        let windows = self.windows as f64;
+        let of_tap = |tap: usize| offset(tap / self.plane);
+        let sum = |tap: usize| f64::from(self.sums[tap]);
+        let sums = (0..self.sums.len()).map(|tap| (sum(tap) - windows * of_tap(tap)) as f32);
+        let products = self.products.iter().enumerate().map(|(i, product)| {
+            let (row, column) = self.ends(i);
+            let (a, b) = (of_tap(row), of_tap(column));
+            // `Σ (x − a)·(y − b)`
+            let crossed = a * sum(column) + b * sum(row) - windows * a * b;
+            (f64::from(*product) - crossed) as f32
+        });
+        Moments {
+            sums: sums.collect(),
+            products: products.collect(),
+            ..*self
+        }
+    }
+
+    /// The two taps that a product is of, counted over all groups.
+    fn ends(&self, product: usize) -> (usize, usize) {
+        let group = product / (self.taps * self.taps) * self.taps;
+        let (row, column) = (product / self.taps % self.taps, product % self.taps);
+        (group + row, group + column)
     }
 }
 

@@ -8,6 +8,8 @@
 //! Exact for numbers and ReLU. A limit like ReLU6's stays where it was in the result, so that a channel that
 //! grew meets it earlier: not before it exceeds what the samples showed by [`HEADROOM`].
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::activation::activation;
@@ -16,6 +18,45 @@ use super::quantize::{Activations, Options, Rounded, Weights};
 use super::rewrite::subject;
 use crate::ir::{Channel, Clamp, Elem, Model, Node, Range, Tensor, TensorId};
 use crate::ops::Op;
+use crate::{Error, Result, bail};
+
+/// How channels of one tensor are brought together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Equalisation {
+    /// They stay as they are.
+    None,
+    /// To one magnitude.
+    #[default]
+    Scales,
+    /// To one magnitude, and then about one middle: see `absorb`.
+    Shifts,
+}
+
+impl fmt::Display for Equalisation {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Equalisation::None => "none",
+            Equalisation::Scales => "scales",
+            Equalisation::Shifts => "shifts",
+        })
+    }
+}
+
+impl FromStr for Equalisation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Equalisation> {
+        match text {
+            "none" => Ok(Equalisation::None),
+            "scales" => Ok(Equalisation::Scales),
+            "shifts" => Ok(Equalisation::Shifts),
+            _ => bail!(
+                "no equalisation is called `{text}`";
+                hint: "there are none, scales and shifts"
+            ),
+        }
+    }
+}
 
 /// How far above its samples a channel is represented.
 const HEADROOM: f32 = 1.25;

@@ -3,6 +3,7 @@
 //! A pass is a function that rewrites a model and says how often it did. A rewrite is exact on reals (up to
 //! the rounding of folded constants) or it is not there. No pass sees a target.
 
+mod absorb;
 mod activation;
 mod affine;
 pub mod analyse;

@@ -135,7 +135,7 @@ pub(in crate::passes) struct Sum {
     /// Input and output channel of a weight, by its flat index.
     ends: Ends,
     /// Whether each output element sums over all its taps, none of them in a padding.
-    sees_every_input: bool,
+    pub(in crate::passes) sees_every_input: bool,
     /// Whether channels are the last axis, not the second.
     channels_last: bool,
 }

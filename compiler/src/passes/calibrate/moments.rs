@@ -72,8 +72,9 @@ impl Learning {
             Glimpse::Windows(windows) => add(all, &windows),
             Glimpse::Moments(own) => {
                 all.windows += own.windows;
+                let sums = all.sums.iter_mut().zip(own.sums);
                 let products = all.products.iter_mut().zip(own.products);
-                products.for_each(|(all, own)| *all += own);
+                sums.chain(products).for_each(|(all, own)| *all += own);
             }
         }
     }
@@ -92,6 +93,11 @@ fn add(moments: &mut Moments, windows: &[f32]) {
     let groups = moments.products.len() / (taps * taps);
     let count = windows.len() / (groups * taps);
     moments.windows += count as u64;
+    let lines = windows.chunks_exact(taps).enumerate();
+    for (i, line) in lines {
+        let sums = moments.sums[i / count * taps..][..taps].iter_mut();
+        sums.zip(line).for_each(|(sum, x)| *sum += x);
+    }
     let groups = moments.products.chunks_exact_mut(taps * taps);
     for (products, windows) in groups.zip(windows.chunks_exact(count * taps)) {
         let transposed = Matrix {
@@ -128,6 +134,7 @@ impl Layer {
             taps: self.taps,
             plane: self.kernel[0] * self.kernel[1],
             windows: 0,
+            sums: vec![0.0; self.groups * self.taps],
             products: vec![0.0; self.groups * self.taps * self.taps],
         }
     }

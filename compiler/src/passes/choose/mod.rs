@@ -5,21 +5,24 @@
 //! read 16-bit activations, those first that make the outputs most better. Where the goal is met for the first
 //! time is found by halving, with the integer network as a whole evaluated on the samples at each point.
 
+mod measure;
+mod repairs;
 mod steps;
 #[cfg(test)]
 mod tests;
 
-use rayon::prelude::*;
+pub use self::repairs::{LEAST, Repair, Repaired, Trial, Verdict, count, repair};
 
+use self::measure::Outputs;
 use self::steps::Costs;
 use super::Stage;
 use super::analyse::{Analysis, Noise, Report};
 use super::quantize::{
     self, Activations, BiasCorrection, IntegerWeights, Layers, Options, Rounding, Scheme, Weights,
 };
-use crate::data::{Sample, answers};
-use crate::ir::{Array, Data, Model};
-use crate::{Result, bail, eval, integer};
+use crate::data::Sample;
+use crate::ir::Model;
+use crate::{Result, bail};
 
 /// What the network must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -77,7 +80,7 @@ pub struct Path<'a> {
     model: &'a Model,
     options: &'a Options,
     samples: &'a [Sample],
-    truth: Vec<Vec<Array>>,
+    truth: Vec<Outputs>,
     /// Bytes of the constants of an integer network.
     flash: &'a (dyn Fn(&Model) -> Result<u64> + Sync),
     down: Vec<Step>,
@@ -111,11 +114,7 @@ impl<'a> Path<'a> {
                 hint: "pin layers with --layer instead"
             );
         }
-        let truth: Vec<_> = samples
-            .par_iter()
-            .map(|s| eval::run(model, &s.inputs))
-            .collect();
-        let truth = truth.into_iter().collect::<Result<Vec<_>>>()?;
+        let truth = measure::truth(model, samples)?;
         let cost = |scheme: Scheme| {
             // Each width has gains of its own; layers are told apart without them.
             let options = Options {
@@ -174,7 +173,7 @@ impl<'a> Path<'a> {
 
     /// The share of right answers of the float network, where samples have labels.
     pub fn float_accuracy(&self) -> Option<f64> {
-        accuracy(self.samples, &self.truth)
+        measure::accuracy(self.samples, &self.truth)
     }
 
     /// How the network at a position is quantized: what was said of a layer stays.
@@ -303,19 +302,6 @@ impl<'a> Path<'a> {
         )
     }
 
-    fn lost(&self, outputs: &[Vec<Array>]) -> Option<f64> {
-        let (mut lost, mut labelled) = (0, 0);
-        for ((sample, truth), found) in self.samples.iter().zip(&self.truth).zip(outputs) {
-            labelled += sample.labels.len();
-            let answers = answers(&truth[0]).into_iter().zip(answers(&found[0]));
-            let answers = sample.labels.iter().zip(answers);
-            let answers =
-                answers.filter(|(label, (float, integer))| float == *label && integer != *label);
-            lost += answers.count();
-        }
-        (labelled > 0).then(|| lost as f64 / labelled as f64)
-    }
-
     fn integer(&self, options: &Options) -> Result<Model> {
         let mut integer = self.model.clone();
         let inputs = self.samples.iter().map(|sample| Ok(sample.inputs.clone()));
@@ -333,41 +319,16 @@ impl<'a> Path<'a> {
     fn evaluate(&self, position: usize) -> Result<Point> {
         let options = self.options(position);
         let integer = self.integer(&options)?;
-        let outputs = self.samples.par_iter().map(|sample| {
-            let inputs = integer::quantize_inputs(&integer, &sample.inputs);
-            let outputs = integer::run(&integer, &inputs)?;
-            Ok(integer::dequantize_outputs(&integer, outputs))
-        });
-        let outputs: Vec<Result<Vec<Array>>> = outputs.collect();
-        let outputs = outputs.into_iter().collect::<Result<Vec<_>>>()?;
-        let mut noise = Noise::default();
-        let pairs = self.truth.iter().flatten().zip(outputs.iter().flatten());
-        for (exact, found) in pairs {
-            if let (Data::F32(exact), Data::F32(found)) = (&exact.data, &found.data) {
-                noise.add(Noise::of(exact, found));
-            }
-        }
+        let outputs = measure::answered(&integer, self.samples)?;
         Ok(Point {
             position,
             flash: (self.flash)(&integer)?,
-            accuracy: accuracy(self.samples, &outputs),
-            lost: self.lost(&outputs),
+            accuracy: measure::accuracy(self.samples, &outputs),
+            lost: measure::lost(self.samples, &self.truth, &outputs),
+            noise: measure::noise(&self.truth, &outputs),
             options,
-            noise,
         })
     }
-}
-
-/// The share of right answers, where samples have labels.
-fn accuracy(samples: &[Sample], outputs: &[Vec<Array>]) -> Option<f64> {
-    let (mut right, mut labelled) = (0, 0);
-    for (sample, outputs) in samples.iter().zip(outputs) {
-        let answers = answers(&outputs[0]);
-        labelled += sample.labels.len();
-        let pairs = sample.labels.iter().zip(answers);
-        right += pairs.filter(|(label, answer)| *label == answer).count();
-    }
-    (labelled > 0).then(|| right as f64 / labelled as f64)
 }
 
 fn analyse(

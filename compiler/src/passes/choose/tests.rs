@@ -1,4 +1,7 @@
 use super::*;
+use crate::data::answers;
+use crate::eval;
+use crate::ir::Array;
 use crate::passes::calibrate::{Calibration, Method};
 use crate::passes::quantize::LayerTexts;
 use crate::passes::testing::{Sketch, conv, noise};

@@ -167,6 +167,9 @@ mod tests {
             taps,
             plane: 1,
             windows: windows.len() as u64,
+            sums: (0..taps)
+                .map(|i| windows.iter().map(|w| w[i]).sum())
+                .collect(),
             products: (0..taps * taps).map(product).collect(),
         };
         (moments, windows)
@@ -241,6 +244,7 @@ mod tests {
             taps,
             plane: 1,
             windows: 10,
+            sums: vec![0.0; taps],
             products,
         };
         let weights = noise(9, taps);

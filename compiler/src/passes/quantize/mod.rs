@@ -26,7 +26,8 @@ use std::collections::BTreeMap;
 use crate::ir::{Array, Elem, Model, Node, QuantParams, Range, TensorId, Type};
 use crate::ops::Op;
 use crate::passes::affine::Sum;
-use crate::passes::{borders, equalise, typing};
+pub use crate::passes::equalise::Equalisation;
+use crate::passes::{absorb, borders, equalise, typing};
 use crate::{Error, Result, bail, integer};
 
 /// How much of a model came quantized.
@@ -104,7 +105,13 @@ pub(super) fn equalised(model: &Model, options: &Options) -> Result<Model> {
     refuse(&model, options)?;
     options.check(&model)?;
     refuse_schemes(&model, options)?;
-    equalise::equalise(&mut model, options);
+    if options.equalisation != Equalisation::None {
+        equalise::equalise(&mut model, options);
+    }
+    // After scales: a channel that only samples keep within bounds would grow to fill its tensor.
+    if options.equalisation == Equalisation::Shifts {
+        absorb::absorb(&mut model);
+    }
     Ok(model)
 }
 

@@ -1,10 +1,14 @@
 //! Which scheme each layer has: one for all, and others for the layers that a pattern names.
 
+use std::str::FromStr;
+
 use serde::Deserialize;
 
 use super::correction::BiasCorrection;
 use super::scheme::{Rounding, Scheme, Topic, Weights};
 use crate::ir::{IntType, Model, Node};
+use crate::passes::calibrate::Method;
+use crate::passes::equalise::Equalisation;
 use crate::{Error, Result, bail};
 
 /// Choices of the quantization.
@@ -16,6 +20,8 @@ pub struct Options {
     pub scheme: Scheme,
     /// Of some layers; the last one that names a layer counts.
     pub layers: Vec<Layers>,
+    /// How channels of one tensor are brought together.
+    pub equalisation: Equalisation,
     /// What biases make good.
     pub bias: BiasCorrection,
 }
@@ -39,6 +45,10 @@ pub struct Texts {
     pub weights: Option<String>,
     /// `gptq`.
     pub rounding: Option<String>,
+    /// `mse`, of how ranges follow from samples: nothing that [`Options`] hold.
+    pub calibration: Option<String>,
+    /// `shifts`.
+    pub equalisation: Option<String>,
     /// `samples`.
     pub bias_correction: Option<String>,
     /// For some layers.
@@ -118,7 +128,7 @@ impl Texts {
         toml::from_str(text).map_err(|e| {
             let message = e.to_string().trim_end().replace('\n', "\n  ");
             Error::new(format!("the file of overrides is not as expected: {message}"))
-                .hint("write precision = \"w4a8\", weights, rounding, bias_correction, and tables [[layer]] with match and precision")
+                .hint("write precision = \"w4a8\", weights, rounding, calibration, equalisation, bias_correction, and tables [[layer]] with match and precision")
         })
     }
 
@@ -129,9 +139,16 @@ impl Texts {
             precision: others.precision.or(self.precision),
             weights: others.weights.or(self.weights),
             rounding: others.rounding.or(self.rounding),
+            calibration: others.calibration.or(self.calibration),
+            equalisation: others.equalisation.or(self.equalisation),
             bias_correction: others.bias_correction.or(self.bias_correction),
             layers: self.layers,
         }
+    }
+
+    /// How ranges follow from samples.
+    pub fn method(&self) -> Result<Method> {
+        parsed(&self.calibration)
     }
 
     /// What they mean.
@@ -157,12 +174,15 @@ impl Texts {
             signed,
             scheme,
             layers: layers.collect::<Result<_>>()?,
-            bias: match &self.bias_correction {
-                Some(text) => text.parse()?,
-                None => BiasCorrection::default(),
-            },
+            equalisation: parsed(&self.equalisation)?,
+            bias: parsed(&self.bias_correction)?,
         })
     }
+}
+
+/// What a text means, or the default where there is none.
+fn parsed<T: FromStr<Err = Error> + Default>(text: &Option<String>) -> Result<T> {
+    text.as_deref().map_or(Ok(T::default()), str::parse)
 }
 
 /// Whether a name is what a pattern says: `*` stands for any text, `?` for any one character.
