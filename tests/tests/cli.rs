@@ -145,10 +145,20 @@ fn a_choice_can_be_made_at_once_or_from_a_file() {
     assert_eq!(tried(&said), repairs);
     assert_eq!(bytes(&["--overrides", "widths.toml"]).0, at_once);
     // What is said of a repair is not tried.
-    let stated = [&goal[..], &["--equalisation", "shifts"]].concat();
+    let stated = [
+        "--equalisation",
+        "shifts",
+        "--rounding",
+        "gptq",
+        "--weights",
+        "asymmetric",
+    ];
+    let stated = [&goal[..], &stated].concat();
     let run = with(&["choose", &digits, "-o", "stated.toml"], &stated);
     assert_eq!(tried(&run.stdout), [""; 0]);
     assert!(text(folder.path(), "stated.toml").contains("equalisation = \"shifts\""));
+    let (at_once, _) = bytes(&[&["--precision", "auto"], &stated[..]].concat());
+    assert_eq!(bytes(&["--overrides", "stated.toml"]).0, at_once);
     let eight = qcc(folder.path(), &["choose", &digits, "--precision", "w4a8"]);
     assert!(eight.stderr.contains("from w8a8 on"), "{eight:?}");
 }

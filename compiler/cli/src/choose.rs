@@ -222,10 +222,13 @@ fn overrides(quantize: &QuantizeArgs, path: &Path, point: &Point) -> Result<Stri
         "# Chosen by qcc: {} of constants, {:.1} dB beside the float network.\nprecision = {}\n",
         output::size(point.flash),
         point.noise.decibel(),
-        quoted(scheme.to_string()),
+        // Its other words have keys of their own.
+        quoted(scheme.to_string().split(',').take(1).collect()),
     );
     let texts = quantize.texts()?;
     let repairs = [
+        ("weights", texts.weights),
+        ("rounding", texts.rounding),
         ("calibration", texts.calibration),
         ("equalisation", texts.equalisation),
         ("bias_correction", texts.bias_correction),
