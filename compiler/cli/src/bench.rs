@@ -13,8 +13,8 @@ use crate::programs::Lowered;
 /// Arguments of `qcc bench`.
 #[derive(clap::Args)]
 #[command(after_help = "\
-The program is compiled with -O3 and evaluated on one thread; cycles are those of the processor's time stamp
-counter. Times of layers include some nanoseconds each for reading the clock.
+The program is compiled with -O3 and evaluated on one thread. Cycles follow from times and the processor's clock,
+which is timed with a chain of additions. Times of layers include some nanoseconds each for reading the time.
 
 Examples:
   qcc bench net.onnx --target x86_64-avx2
@@ -80,8 +80,7 @@ fn text(lowered: &Lowered, total: &Timing, layers: &Timing) -> String {
         }
     }
     let sum: f64 = each.iter().map(|(_, time, _)| time).sum();
-    let per_nanosecond = total.cycles.map(|c| c / total.best);
-    let rate = |macs: u64, time: f64| match per_nanosecond {
+    let rate = |macs: u64, time: f64| match total.rate {
         Some(cycles) if macs > 0 => format!("{:.2}", macs as f64 / (time * cycles)),
         _ => String::new(),
     };
@@ -106,7 +105,11 @@ fn text(lowered: &Lowered, total: &Timing, layers: &Timing) -> String {
         rate(macs, total.best),
     ]);
     let table = output::table(&["layer", "µs", "%", "MACs", "MAC/cycle"], &rows, 1);
-    format!("{table}median of the total: {} µs\n", micros(total.median))
+    let clock = total.rate.map_or(String::new(), |cycles| {
+        format!("; {cycles:.2} cycles a nanosecond, by timed additions")
+    });
+    let median = micros(total.median);
+    format!("{table}median of the total: {median} µs{clock}\n")
 }
 
 /// Microseconds to three digits or more.

@@ -28,8 +28,8 @@ pub struct Timing {
     pub best: f64,
     /// Nanoseconds of the median evaluation.
     pub median: f64,
-    /// Reference cycles of the fastest evaluation, where the machine counts them.
-    pub cycles: Option<f64>,
+    /// Cycles in a nanosecond, where the check program can tell: timed, not counted.
+    pub rate: Option<f64>,
     /// Nanoseconds of each call in the fastest evaluation of its own, if the program was built with a trace hook.
     pub calls: Vec<f64>,
 }
@@ -132,7 +132,7 @@ impl Executable {
             match name {
                 "best" => timing.best = value,
                 "median" => timing.median = value,
-                "cycles" => timing.cycles = Some(value).filter(|c| *c > 0.0),
+                "rate" => timing.rate = Some(value).filter(|c| *c > 0.0),
                 _ => timing.calls.push(value),
             }
         }
