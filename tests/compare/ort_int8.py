@@ -14,6 +14,7 @@ from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 onnxruntime.set_default_logger_severity(3)
 # Quantization of each channel on its own needs this version of the operators.
 OPSET = 13
+MOVES = ["Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"]
 
 
 class Reader(CalibrationDataReader):
@@ -66,15 +67,39 @@ def quantize(path, inputs, output, method="MinMax"):
 
 
 def integer_ports(path, output):
-    """Writes a quantized network of one input and one output without the conversions from and to float at its ends."""
+    """Writes a quantized network of one input and one output without the conversions from and to float at its ends.
+
+    Nodes that only move numbers may stand before and behind the conversions.
+    """
     model = onnx.load(path)
     graph = model.graph
-    (first,) = [n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == graph.input[0].name]
-    (last,) = [n for n in graph.node if n.op_type == "DequantizeLinear" and n.output[0] == graph.output[0].name]
-    for port, node, name in ((graph.input[0], first, first.output[0]), (graph.output[0], last, last.input[0])):
-        port.name = name
+    x, mover = graph.input[0].name, None
+    while True:
+        (first,) = [node for node in graph.node if x in node.input]
+        if first.op_type not in MOVES:
+            break
+        x, mover = first.output[0], first
+    y, moved = graph.output[0].name, None
+    while True:
+        (last,) = [node for node in graph.node if y in node.output]
+        if last.op_type not in MOVES:
+            break
+        y, moved = last.input[0], last
+    if first.op_type != "QuantizeLinear" or last.op_type != "DequantizeLinear":
+        raise ValueError(f"{path}: {first.op_type} and {last.op_type} stand at the ends, no conversions")
+    if mover:
+        mover.output[0] = first.output[0]
+    else:
+        graph.input[0].name = first.output[0]
+    if moved:
+        moved.input[0] = last.input[0]
+    else:
+        graph.output[0].name = last.input[0]
+    for port in (graph.input[0], graph.output[0]):
         port.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    for node in (first, last):
         graph.node.remove(node)
+    del graph.value_info[:]  # the types of what is moved
     onnx.save(model, output)
 
 

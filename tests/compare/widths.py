@@ -3,20 +3,17 @@
     python widths.py [--target T] [--qcc FILE] [--rounds N] [--seconds S] [word ...]
 
 Bytes of constants, and microseconds an evaluation of the C that gcc compiles: all widths of a network take turns, as in
-speed.py. Ratios are to w8a8.
+peers.py. Ratios are to w8a8.
 """
 
 import argparse
-import os
 import re
 import subprocess
 import tomllib
 from pathlib import Path
 
-import numpy as np
-
-from speed import AVX2, CALIBRATION, HERE, Worker, processor
 from tasks import REPOSITORY, WORK, available
+from timing import AVX2, WORKERS, Worker, calibration, pin, processor
 
 NETWORKS = ["mobilenet_v1_0.25", "mlperf_ic_resnet8_f32", "mlperf_kws_dscnn_f32", "mlperf_ad_autoencoder_f32"]
 PRECISIONS = ["w8a8", "w7a8", "w7a7", "w4a8", "w2a8", "w8a16", "w4a16"]
@@ -26,14 +23,13 @@ def program(qcc, target, task, precision):
     """The emitted program as a process, and the size of its constants."""
     folder = WORK / "widths" / target / task.model.stem / precision
     folder.mkdir(parents=True, exist_ok=True)
-    samples = task.load()
-    np.savez(folder / "calibrate.npz", **samples.take(samples.calibration[:CALIBRATION]))
+    calibration(task, folder)
     options = ["--calibrate", folder / "calibrate.npz", "--target", target, "--precision", precision]
     command = [qcc, "compile", task.model, *options, "--name", "network", "-o", folder / "network.c"]
     subprocess.run(command, check=True, capture_output=True)
     flash = re.search(r"FLASH_BYTES (\d+)", (folder / "network.h").read_text())
     flags = tomllib.loads((REPOSITORY / "targets" / f"{target}.toml").read_text())["c"]["flags"]
-    sources = [HERE / "worker.c", folder / "network.c"]
+    sources = [WORKERS / "emitted.c", folder / "network.c"]
     subprocess.run(["gcc", "-O3", *flags, f"-I{folder}", *sources, "-o", folder / "worker"], check=True)
     return Worker(precision, [folder / "worker"]), int(flash.group(1))
 
@@ -46,8 +42,7 @@ def main():
     parser.add_argument("--seconds", default=0.3, type=float)
     parser.add_argument("words", nargs="*", default=NETWORKS)
     arguments = parser.parse_args()
-    # Children inherit the processor: all programs run on the same core.
-    os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+    pin()
     print(f"Bytes of constants and microseconds an evaluation on one core of {processor()}.\n")
     print(f"| network | {' | '.join(PRECISIONS)} |")
     print("|---|" + "--:|" * len(PRECISIONS))

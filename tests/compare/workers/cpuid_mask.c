@@ -1,6 +1,6 @@
 /* Answers CPUID for a library whose `cpuid` instructions were replaced by `ud2`, hiding AVX-512, AVX-VNNI
  * and AMX, so that the library runs as it would on a processor with AVX2 and FMA only.
- * Preloaded by ort_avx2.py; x86-64 Linux. */
+ * Preloaded by held.py; x86-64 Linux. */
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <signal.h>

@@ -1,4 +1,5 @@
-//! Times an emitted network: for each number of seconds on stdin, writes the nanoseconds of the median evaluation.
+//! Times an emitted network: for each number of seconds on stdin, writes the nanoseconds of the median evaluation,
+//! and how many evaluations there were.
 
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,6 @@ fn main() {
             times.push(start.elapsed().as_nanos());
         }
         times.sort();
-        println!("{}", times[times.len() / 2]);
+        println!("{} {}", times[times.len() / 2], times.len());
     }
 }
