@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime (Debian packages) and
-# the Python packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
+# Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime, valgrind (Debian packages)
+# and the Python packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,6 +19,7 @@ command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 command -v g++ >/dev/null || missing+=(g++)
 command -v clang-19 >/dev/null || missing+=(clang-19)
 [ -e /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.asan-x86_64.a ] || missing+=(libclang-rt-19-dev)
+command -v valgrind >/dev/null || missing+=(valgrind)
 python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get >/dev/null || stop "no apt-get here; please install: ${missing[*]}"
