@@ -328,7 +328,8 @@ const FEW_BITS: f64 = 0.65;
 /// The best way of the machine to sum a product that the memory and the weights allow.
 fn summed(cx: &Lowering, gemm: &Gemm, product: &Product) -> Summed {
     let channels = gemm.input.extent[3] / gemm.groups;
-    let whole = gemm.window.runs(&gemm.input, channels).len % cx.target.dot.k == 0;
+    let run = gemm.window.runs(&gemm.input, channels).len;
+    let whole = run.is_multiple_of(cx.target.dot.k);
     let depth = gemm.window.taps() * channels;
     let taken = product.elem.bytes() == 1 && depth > 0 && (gemm.slack || whole);
     if cx.target.dot.chains.is_none() || !taken {

@@ -64,12 +64,11 @@ impl Build<'_> {
 
     /// Sums that start anew, and are moved to the wider ones after `body`.
     fn flush(&self, [rows, cols]: [usize; 2], body: Vec<Stmt>) -> Vec<Stmt> {
-        let (ty, zero): (_, fn(usize, usize) -> (String, Expr)) = match self.gemm.pairs {
-            Some(_) => ("vt", |i, j| (pairs(i, j), op("zero_pairs", []))),
-            None => ("vi32", |i, j| (sum(i, j), op("splat_i32", [size(0)]))),
-        };
         let start = grid(rows, cols).map(|(i, j)| {
-            let (name, value) = zero(i, j);
+            let (name, ty, value) = match self.gemm.pairs {
+                Some(_) => (pairs(i, j), "vt", op("zero_pairs", [])),
+                None => (sum(i, j), "vi32", op("splat_i32", [size(0)])),
+            };
             Stmt::Let {
                 name,
                 ty,
