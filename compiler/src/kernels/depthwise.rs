@@ -9,6 +9,8 @@
 //!                           G H I     (G H) (I ·)         `·` has weight 0
 //! ```
 
+mod blocks;
+
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::elements::elements;
 use crate::kernels::fields::tag;
@@ -20,6 +22,8 @@ use crate::kernels::tile::cut;
 use crate::kernels::unit::offset;
 use crate::kernels::{Form, Names, Requantize, View, Window};
 use crate::target::Target;
+
+pub use blocks::Blocks;
 
 /// Windows of more taps are loops, not straight lines.
 const UNROLLED_TAPS: usize = 49;
@@ -47,7 +51,9 @@ pub struct Depthwise {
     pub output: View,
     /// From sums to results.
     pub requantize: Requantize,
-    /// Names of the constants.
+    /// What is computed in blocks.
+    pub blocks: Option<Blocks>,
+    /// Names of the constants of the channels that are not, and of those left of a row of blocks.
     pub constants: Names,
 }
 
@@ -78,21 +84,28 @@ impl Depthwise {
             name: self.name.clone(),
             comment: self.comment.clone(),
             buffers,
-            constants: self.constants.all(),
+            constants: match &self.blocks {
+                Some(blocks) => [blocks.constants.all(), self.constants.all()].concat(),
+                None => self.constants.all(),
+            },
             body: build.body(),
         }
     }
 
-    /// The convolution's constants: weights in tiles `[vector][part][byte][lane][tap]`, where a byte has one group or
+    /// The constants of what is not in blocks, if there is any: weights in tiles `[vector][part][byte][lane][tap]`, where a byte has one group or
     /// the fields of several; padding is zero.
-    pub fn pack(&self, target: &Target, product: &Product) -> Packed {
+    pub fn pack(&self, target: &Target, product: &Product) -> Option<Packed> {
         let (lanes, taps) = (target.lanes, target.depthwise.taps);
         let channels = product.bias.len();
+        let start = self.first();
+        if start == channels || self.columns() == self.pixels().row().extent {
+            return None;
+        }
         let groups = groups(&self.window, taps, self.form.steps());
         let channel = |lane: usize| (lane < channels).then_some(lane);
-        let padded = channels.next_multiple_of(lanes);
+        let padded = start + (channels - start).next_multiple_of(lanes);
         let mut weights = vec![];
-        for first in (0..padded).step_by(lanes) {
+        for first in (start..padded).step_by(lanes) {
             for part in 0..self.form.parts() {
                 for byte in groups.chunks(self.form.steps()) {
                     for lane in first..first + lanes {
@@ -104,21 +117,71 @@ impl Depthwise {
                 }
             }
         }
-        let channels = || (0..padded).map(channel);
+        let channels = || (start..padded).map(channel);
         // Activations of 8 bits fit the 16 that are multiplied as they are.
         let offset = match self.elem.bytes() {
             1 => 0,
             _ => offset(target, self.elem),
         };
         let (scales, shifts) = product.scale_words(channels());
-        Packed {
+        Some(Packed {
             weights,
             lows: product.lows(channels(), lanes, taps),
             bias: each(channels(), |c| product.start(c, offset) as i32),
             high: vec![],
             scales,
             shifts,
+        })
+    }
+
+    /// The first channel that is in no block: 0 where blocks are of several pixels.
+    fn first(&self) -> usize {
+        let whole = self.blocks.iter().filter(|blocks| blocks.pixels == 1);
+        whole.map(|blocks| blocks.channels).sum()
+    }
+
+    /// Pixels of a row in blocks of several.
+    fn columns(&self) -> usize {
+        let several = self.blocks.iter().filter(|blocks| blocks.pixels > 1);
+        let extent = self.pixels().row().extent;
+        several
+            .map(|blocks| extent / blocks.pixels * blocks.pixels)
+            .sum()
+    }
+
+    /// Channels that blocks of a machine cover, and pixels of a block.
+    fn covered(&self, target: &Target) -> Option<(usize, usize)> {
+        let (channels, bytes) = (self.output.extent[3], target.bytes);
+        let pixels = self.pixels();
+        let row = pixels.row();
+        let dense = row.strides.iter().all(|stride| *stride == channels);
+        match bytes / channels {
+            0 | 1 if channels >= bytes => Some((channels / bytes * bytes, 1)),
+            several if bytes % channels == 0 && dense && row.extent >= several => {
+                Some((channels, several))
+            }
+            _ => None,
         }
+    }
+
+    /// Element offsets, from the tile's first corner, of a group's taps for result `i` of `rows`, which are `stride`
+    /// elements apart.
+    fn offsets(&self, group: &Group, [i, rows]: [usize; 2], stride: usize) -> Vec<usize> {
+        let (window, view) = (&self.window, &self.input);
+        let [down, right] = [0, 1].map(|axis| window.steps[axis] * view.strides[axis + 1]);
+        let cols = window.extent[1];
+        let place = |tap: usize| tap / cols * down + tap % cols * right + i * stride;
+        let first = place(group[0].expect("a group begins with a tap"));
+        // A weight of 0 may meet any readable activation: the next column, if the tile reads it anyway,
+        // so that the next result's group is the same.
+        let end = window.taps().saturating_sub(1);
+        let reach = end / cols * down + end % cols * right + (rows - 1) * stride;
+        let filler = if first + right <= reach {
+            first + right
+        } else {
+            first
+        };
+        group.iter().map(|tap| tap.map_or(filler, place)).collect()
     }
 
     fn pixels(&self) -> Pixels {
@@ -144,8 +207,17 @@ fn groups(window: &Window, taps: usize, steps: usize) -> Vec<Group> {
     let down = (0..high)
         .step_by(taps)
         .flat_map(|i| (0..cols).map(move |j| (i..i + taps).map(|i| Some(i * cols + j)).collect()));
-    let rest: Vec<_> = (high * cols..rows * cols).collect();
-    down.chain(chunks(&rest, taps)).collect()
+    // The columns of the rows that remain, as many as a group has room for.
+    let rest = rows - high;
+    let beside = taps.checked_div(rest).unwrap_or(cols);
+    let right = (0..if rest > 0 { cols } else { 0 })
+        .step_by(beside)
+        .flat_map(|first| {
+            let columns = first..(first + beside).min(cols);
+            let column = |j: usize| (high..rows).map(move |i| i * cols + j);
+            chunks(&columns.flat_map(column).collect::<Vec<_>>(), taps)
+        });
+    down.chain(right).collect()
 }
 
 fn chunks(taps: &[usize], size: usize) -> Vec<Group> {
@@ -164,17 +236,43 @@ struct Build<'a> {
 impl Build<'_> {
     fn body(&self) -> Vec<Stmt> {
         let rows = (self.target.dot.rows * self.target.dot.cols / 2).max(1);
-        let row = cut(self.pixels.row().extent, rows).into_iter().map(|s| {
-            let tiles = self.over_channels(s.size);
-            counted("w", s.start, s.start + s.size * s.count, s.size, tiles)
+        let columns = self.conv.columns();
+        let mut row = self.several(columns, rows);
+        row.extend(
+            cut(self.pixels.row().extent - columns, rows)
+                .into_iter()
+                .map(|s| {
+                    let start = columns + s.start;
+                    let tiles = self.over_channels(s.size);
+                    counted("w", start, start + s.size * s.count, s.size, tiles)
+                }),
+        );
+        self.pixels.outer(row)
+    }
+
+    /// The first columns of a row, in blocks of several pixels.
+    fn several(&self, columns: usize, rows: usize) -> Vec<Stmt> {
+        let blocks = self.conv.blocks.iter().filter(|blocks| blocks.pixels > 1);
+        let loops = blocks.flat_map(|blocks| {
+            cut(columns / blocks.pixels, rows).into_iter().map(|s| {
+                let [start, end, step] =
+                    [s.start, s.start + s.size * s.count, s.size].map(|w| w * blocks.pixels);
+                let tile = blocks.tile(self.conv, self.target, self.pixels, s.size, size(0));
+                counted("w", start, end, step, tile)
+            })
         });
-        self.pixels.outer(row.collect())
+        loops.collect()
     }
 
     fn over_channels(&self, rows: usize) -> Vec<Stmt> {
-        let (channels, lanes) = (self.conv.output.extent[3], self.target.lanes);
+        let (lanes, first) = (self.target.lanes, self.conv.first());
+        let channels = self.conv.output.extent[3] - first;
         let whole = channels / lanes * lanes;
         let mut loops = vec![];
+        if let Some(blocks) = self.conv.blocks.as_ref().filter(|_| first > 0) {
+            let tile = blocks.tile(self.conv, self.target, self.pixels, rows, var("c"));
+            loops.push(counted("c", 0, first, self.target.bytes, tile));
+        }
         if whole > 0 {
             loops.push(counted("c", 0, whole, lanes, self.tile(rows, lanes)));
         }
@@ -213,7 +311,8 @@ impl Build<'_> {
         }
         for i in 0..rows {
             let place = |view: usize| {
-                self.pixels.index(view) + var("c") + size(i * self.pixels.row().strides[view])
+                let offset = self.conv.first() + i * self.pixels.row().strides[view];
+                self.pixels.index(view) + var("c") + size(offset)
             };
             let pixel = Sums {
                 tag: format!("y{i}_"),
@@ -245,10 +344,11 @@ impl Build<'_> {
         }
         // (offsets of a group's activations, result, group), in the order of the first offset.
         let mut uses = vec![];
+        let stride = self.pixels.row().strides[0];
         for i in 0..rows {
             for g in 0..self.parts * self.groups.len() {
                 let group = &self.groups[g % self.groups.len()];
-                uses.push((self.offsets(group, i, rows), i, g));
+                uses.push((self.conv.offsets(group, [i, rows], stride), i, g));
             }
         }
         uses.sort_by(|a, b| a.0.cmp(&b.0));
@@ -265,26 +365,6 @@ impl Build<'_> {
             steps.push(accumulate(i, &value, &format!("w{g}")));
         }
         steps
-    }
-
-    /// Element offsets, from the tile's first corner, of a group's taps for result `i` of `rows`.
-    fn offsets(&self, group: &Group, i: usize, rows: usize) -> Vec<usize> {
-        let (window, view) = (&self.conv.window, &self.conv.input);
-        let [down, right] = [0, 1].map(|axis| window.steps[axis] * view.strides[axis + 1]);
-        let row_stride = self.pixels.row().strides[0];
-        let cols = window.extent[1];
-        let place = |tap: usize| tap / cols * down + tap % cols * right + i * row_stride;
-        let first = place(group[0].expect("a group begins with a tap"));
-        // A weight of 0 may meet any readable activation: the next column, if the tile reads it anyway,
-        // so that the next result's group is the same.
-        let end = window.taps().saturating_sub(1);
-        let reach = end / cols * down + end % cols * right + (rows - 1) * row_stride;
-        let filler = if first + right <= reach {
-            first + right
-        } else {
-            first
-        };
-        group.iter().map(|tap| tap.map_or(filler, place)).collect()
     }
 
     /// Loops over the rows of a large window, and over the groups of a row.
@@ -376,7 +456,7 @@ impl Build<'_> {
     }
 
     fn activations(&self, name: &str, offsets: Vec<Expr>, channels: usize) -> Stmt {
-        let corner = self.pixels.index(0) + var("c");
+        let corner = self.pixels.index(0) + var("c") + size(self.conv.first());
         let mut args: Vec<_> = offsets
             .into_iter()
             .map(|o| at("x", corner.clone() + o))

@@ -30,7 +30,7 @@ mod window;
 pub(crate) mod winograd;
 
 pub use chains::{Chained, chain};
-pub use depthwise::Depthwise;
+pub use depthwise::{Blocks, Depthwise};
 pub use fields::{Fields, Form};
 pub use gemm::{Chains, Gemm, Names};
 pub use pack::{Packed, Product, pack};

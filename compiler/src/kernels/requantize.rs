@@ -3,6 +3,8 @@
 //! `y = clamp(round(sum · scale [+ (r − z_r) · ratio]) + zero_point, low, high)`, and the narrowing store.
 //! Sums of more than 32 bits and residuals are scaled in f32; results of 32 bits are the sums.
 
+use std::ops::Range;
+
 use crate::kernel::{Expr, Scalar, Stmt, at, int, op, var};
 use crate::kernels::View;
 use crate::kernels::elements::elements;
@@ -65,6 +67,16 @@ impl Requantize {
 
     /// The steps from sums to memory.
     pub(crate) fn store(&self, target: &Target, pixel: &Sums) -> Vec<Stmt> {
+        self.store_by(target, pixel, ["pack_u8", "pack_i8"])
+    }
+
+    /// The same for a byte vector of results of 8 bits, of which each vector of sums has a quarter of each 16.
+    pub(crate) fn store_joined(&self, target: &Target, pixel: &Sums) -> Vec<Stmt> {
+        self.store_by(target, pixel, ["join_u8", "join_i8"])
+    }
+
+    /// With the operation that narrows vectors to bytes, of u8 and of i8.
+    fn store_by(&self, target: &Target, pixel: &Sums, pack: [&'static str; 2]) -> Vec<Stmt> {
         if self.keeps_sums() {
             return sums(target, pixel);
         }
@@ -92,7 +104,7 @@ impl Requantize {
             } else {
                 vectors.min(pixel.sums.len() - first)
             };
-            steps.extend(self.narrow(target, pixel, first, size));
+            steps.extend(self.narrow(target, pixel, first..first + size, pack));
             first += size;
         }
         steps
@@ -126,8 +138,15 @@ impl Requantize {
         op(names[1], args)
     }
 
-    /// Clamps and stores `size` vectors from vector `first` on.
-    fn narrow(&self, target: &Target, pixel: &Sums, first: usize, size: usize) -> Vec<Stmt> {
+    /// Clamps and stores some of the vectors.
+    fn narrow(
+        &self,
+        target: &Target,
+        pixel: &Sums,
+        vectors: Range<usize>,
+        [unsigned, signed]: [&'static str; 2],
+    ) -> Vec<Stmt> {
+        let (first, size) = (vectors.start, vectors.len());
         let count = (size * target.lanes).min(pixel.count - first * target.lanes);
         let address = at(
             "y",
@@ -142,7 +161,7 @@ impl Requantize {
         let vectors: Vec<_> = (0..target.bytes / target.lanes)
             .map(|j| name(j.min(size - 1)))
             .collect();
-        let packed = op(self.pick("pack_u8", "pack_i8"), vectors);
+        let packed = op(self.pick(unsigned, signed), vectors);
         let limits = [self.pick("max_u8", "max_i8"), self.pick("min_u8", "min_i8")];
         let packed = self.clamp(packed, limits, "splat_byte");
         vec![Stmt::Do(if count == target.bytes {

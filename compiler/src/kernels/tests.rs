@@ -1,12 +1,14 @@
 //! Products in the interpreter against their formula, on every machine, at random odd sizes.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use crate::ir::{Elem, IntType, QuantParams, Type};
 use crate::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use crate::kernels::{
-    Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual, Scale,
-    View, Window, Winograd,
+    Blocks, Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual,
+    Scale, View, Window, Winograd,
 };
 use crate::kernels::{chain, offset, pack, unsigned_offset};
 use crate::prove;
@@ -94,7 +96,9 @@ fn axis() -> impl Strategy<Value = (usize, usize, usize, usize)> {
 
 fn case(depthwise: bool) -> impl Strategy<Value = Case> {
     let channels = if depthwise {
-        (1usize..=40, Just([1, 1])).boxed()
+        let many = prop_oneof![Just(32), Just(64), 41usize..=80];
+        let channels = prop_oneof![1usize..=40, many, Just(8), Just(16)];
+        (channels, Just([1, 1])).boxed()
     } else {
         let few = (1usize..=3, (1usize..=11, 1usize..=19));
         let many = (Just(1), (1usize..=40, 1usize..=75));
@@ -351,8 +355,9 @@ impl Filled {
         }
     }
 
-    fn depthwise(&self, target: &Target) -> (Kernel, Packed) {
-        let conv = Depthwise {
+    /// The result of the kernel, and what it says of its blocks.
+    fn depthwise(&self, target: &Target) -> (Vec<u8>, Option<String>) {
+        let mut conv = Depthwise {
             name: "depthwise".into(),
             comment: vec![],
             window: self.case.window,
@@ -362,9 +367,24 @@ impl Filled {
             slack: self.case.slack,
             output: self.output,
             requantize: self.requantize.clone(),
-            constants: Self::names(&self.product),
+            blocks: None,
+            constants: Names::default(),
         };
-        (conv.kernel(target), conv.pack(target, &self.product))
+        let mut constants = vec![];
+        let mut add = |packed, prefix| {
+            let (more, names) = prefixed(packed, prefix);
+            constants.extend(more);
+            names
+        };
+        if let Some(mut blocks) = Blocks::new(&conv, target, &self.product) {
+            blocks.constants = add(blocks.pack(&conv, target, &self.product), "block_");
+            conv.blocks = Some(blocks);
+        }
+        if let Some(packed) = conv.pack(target, &self.product) {
+            conv.constants = add(packed, "");
+        }
+        let result = self.run_all(target, conv.kernel(target), constants, &[]);
+        (result, conv.blocks.map(|blocks| blocks.comment(target)))
     }
 
     /// The kernel, its constants with the tables of tiles, and the bytes of its scratch memory.
@@ -455,6 +475,17 @@ impl Filled {
         tables: Vec<Constant>,
         scratch: &[usize],
     ) -> Vec<u8> {
+        let (constants, _) = prefixed(packed, "");
+        self.run_all(target, kernel, [constants, tables].concat(), scratch)
+    }
+
+    fn run_all(
+        &self,
+        target: &Target,
+        kernel: Kernel,
+        constants: Vec<Constant>,
+        scratch: &[usize],
+    ) -> Vec<u8> {
         let port = |name: &str, len: usize, scalar| Port {
             name: name.into(),
             ty: Type {
@@ -462,11 +493,6 @@ impl Filled {
                 elem: Elem::Quantized(QuantParams::per_tensor(IntType::U8, 1.0, 0)),
             },
             scalar,
-        };
-        let constant = |name: &str, elem, bytes: Vec<u8>| Constant {
-            name: name.into(),
-            elem,
-            bytes,
         };
         let elem = self.case.elems[0];
         let mut x = stored(&self.x, elem);
@@ -498,19 +524,6 @@ impl Filled {
             arena_bytes += bytes;
         }
         args.push(Slot::Output(0, 0));
-        let scales = match packed.shifts.is_empty() {
-            true => Scalar::F32,
-            false => Scalar::I32,
-        };
-        let mut constants = vec![
-            constant("weights", Scalar::I8, packed.weights),
-            constant("lows", Scalar::I8, packed.lows),
-            constant("high", Scalar::I32, packed.high),
-            constant("bias", Scalar::I32, packed.bias),
-            constant("scales", scales, packed.scales),
-            constant("shifts", Scalar::I32, packed.shifts),
-        ];
-        constants.extend(tables);
         let program = Program {
             name: "test".into(),
             inputs,
@@ -528,6 +541,34 @@ impl Filled {
         };
         interp::run(&program, target, &data).remove(0)
     }
+}
+
+/// Constants whose names have a prefix, and the names of those that are not empty.
+fn prefixed(packed: Packed, prefix: &str) -> (Vec<Constant>, Names) {
+    let scales = match packed.shifts.is_empty() {
+        true => Scalar::F32,
+        false => Scalar::I32,
+    };
+    let mut constants = vec![];
+    let mut add = |name: &str, elem, bytes: Vec<u8>| {
+        let name = format!("{prefix}{name}");
+        let named = if bytes.is_empty() {
+            String::new()
+        } else {
+            name.clone()
+        };
+        constants.push(Constant { name, elem, bytes });
+        named
+    };
+    let names = Names {
+        weights: add("weights", Scalar::I8, packed.weights),
+        lows: add("lows", Scalar::I8, packed.lows),
+        high: add("high", Scalar::I32, packed.high),
+        bias: add("bias", Scalar::I32, packed.bias),
+        scales: add("scales", scales, packed.scales),
+        shifts: add("shifts", Scalar::I32, packed.shifts),
+    };
+    (constants, names)
 }
 
 /// A case that Winograd's convolution takes: 3×3 neighbouring taps, results of 2×2 and more.
@@ -614,8 +655,8 @@ proptest! {
         let expected = filled.expected();
         for name in target::names() {
             let target = Target::load(name).unwrap();
-            let (kernel, packed) = filled.depthwise(&target);
-            prop_assert_eq!(&filled.run(&target, kernel, packed), &expected, "{}", name);
+            let (found, _) = filled.depthwise(&target);
+            prop_assert_eq!(&found, &expected, "{}", name);
         }
     }
 }
@@ -642,11 +683,76 @@ fn a_large_depthwise_window_is_a_loop_and_exact() {
     let filled = fill(&case);
     for name in target::names() {
         let target = Target::load(name).unwrap();
-        let (kernel, packed) = filled.depthwise(&target);
-        assert_eq!(
-            filled.run(&target, kernel, packed),
-            filled.expected(),
-            "{name}"
-        );
+        let (found, _) = filled.depthwise(&target);
+        assert_eq!(found, filled.expected(), "{name}");
     }
+}
+
+/// A depthwise convolution of bytes whose every activation and weight is at its limit, or that has small weights.
+fn blocks(channels: usize, taps: usize, elem: Scalar, small: bool, seed: u64) -> Filled {
+    let mut filled = fill(&Case {
+        images: 1,
+        size: [2, 11],
+        window: Window {
+            extent: [taps, taps],
+            strides: [1 + seed as usize % 2; 2],
+            ..Window::POINT
+        },
+        groups: channels,
+        channels: [1, 1],
+        elems: [elem, Scalar::U8],
+        residual: false,
+        slack: false,
+        clamp: 255,
+        weights: Weights::Bytes,
+        extreme: true,
+        seed,
+    });
+    if small {
+        filled.product.weights.iter_mut().for_each(|w| *w /= 7);
+    }
+    // Some channels add up all that there is in one direction.
+    for (i, w) in filled.product.weights.iter_mut().enumerate() {
+        match i / (taps * taps) % 5 {
+            0 => *w = w.abs(),
+            1 => *w = -w.abs(),
+            _ => {}
+        }
+    }
+    filled
+}
+
+#[test]
+fn extreme_activations_and_weights_are_exact_in_blocks() {
+    let mut kinds = BTreeMap::new();
+    for (seed, (channels, taps)) in [(64, 3), (80, 3), (136, 1), (67, 5), (32, 2), (96, 7)]
+        .into_iter()
+        .enumerate()
+    {
+        for (elem, small) in [(Scalar::U8, true), (Scalar::I8, true), (Scalar::U8, false)] {
+            let filled = blocks(channels, taps, elem, small, seed as u64);
+            let expected = filled.expected();
+            for name in target::names() {
+                let target = Target::load(name).unwrap();
+                let (found, blocks) = filled.depthwise(&target);
+                assert_eq!(
+                    found, expected,
+                    "{channels} channels, {taps} taps on {name}"
+                );
+                if let Some(blocks) = blocks {
+                    let kind = ["four products", "two products", "fit 16 bits"];
+                    let kind = kind.into_iter().find(|kind| blocks.contains(kind));
+                    *kinds.entry((name, kind.unwrap_or("?"))).or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    let expected = [
+        // Small weights of more than one tap, and the others.
+        (("x86_64-avx2", "fit 16 bits"), 10),
+        (("x86_64-avx2", "two products"), 8),
+        (("x86_64-avx512vnni", "four products"), 18),
+        (("x86_64-avxvnni", "four products"), 18),
+    ];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
 }

@@ -4,8 +4,8 @@ use crate::integer::{self, Factor};
 use crate::ir::{Clamp, Node, TensorId};
 use crate::kernel::Scalar;
 use crate::kernels::{
-    Chained, Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize, Residual,
-    Scale, View, Window, chain, offset, pack, unsigned_offset,
+    Blocks, Chained, Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize,
+    Residual, Scale, View, Window, chain, offset, pack, unsigned_offset,
 };
 use crate::kernels::{magnitude, scale};
 use crate::lower::{Lowering, Place, layout, winograd};
@@ -235,10 +235,17 @@ pub(super) fn emit(
             slack,
             output,
             requantize,
+            blocks: None,
             constants: Names::default(),
         };
-        let packed = conv.pack(cx.target, product);
-        conv.constants = constants(cx, of_sums(packed, &conv.requantize));
+        if let Some(mut blocks) = Blocks::new(&conv, cx.target, product) {
+            proven.push(blocks.comment(cx.target));
+            blocks.constants = constants(cx, blocks.pack(&conv, cx.target, product));
+            conv.blocks = Some(blocks);
+        }
+        if let Some(packed) = conv.pack(cx.target, product) {
+            conv.constants = constants(cx, of_sums(packed, &conv.requantize));
+        }
         conv.kernel(cx.target)
     } else if let Some((conv, largest)) =
         winograd::choose(cx, &name, windows, product, (&requantize, slack), work)

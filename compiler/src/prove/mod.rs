@@ -1,6 +1,7 @@
 //! Bounds, computed from the constants, that license the arithmetic of kernels.
 
 mod chains;
+mod links;
 mod scale;
 mod winograd;
 
@@ -8,6 +9,7 @@ use crate::kernels::{Product, Scale};
 use crate::{Result, bail};
 
 pub use chains::{Reach, chains, pairs};
+pub use links::{Link, linked};
 pub use scale::{average, once};
 pub use winograd::winograd;
 

@@ -3,9 +3,10 @@
 use qcc_compiler::kernel::{Buffer, Constant, Expr, Scalar, Stmt, at, int, op, var};
 use qcc_compiler::target::Target;
 
-use crate::{fixed, halves, rounds};
+use crate::{blocks, fixed, halves, rounds};
 
 /// A kernel body that runs for each `i` below `rounds`; it writes every element of its region.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) constants: Vec<Constant>,
@@ -122,6 +123,7 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
     cases.extend(sixteens(target));
     cases.extend(fixed::cases(target));
     cases.extend(halves::cases(target));
+    cases.extend(blocks::cases(target));
     cases
 }
 
@@ -140,7 +142,7 @@ pub(crate) fn do_(value: Expr) -> Stmt {
 }
 
 /// Address of bytes that differ from round to round.
-fn x(target: &Target, offset: usize) -> Expr {
+pub(crate) fn x(target: &Target, offset: usize) -> Expr {
     at(
         "x",
         var("i") * target.bytes as i64 + int((offset * target.bytes) as i64),
@@ -155,7 +157,7 @@ pub(crate) fn w(target: &Target, vector: usize) -> Expr {
     )
 }
 
-fn y(target: &Target, offset: usize) -> Expr {
+pub(crate) fn y(target: &Target, offset: usize) -> Expr {
     at("y", var("i") * target.bytes as i64 + int(offset as i64))
 }
 

@@ -3,6 +3,7 @@
 //! One program a target holds a kernel for each operation; the interpreter says what it computes.
 #![allow(clippy::print_stdout, reason = "a test says what it skipped")]
 
+mod blocks;
 mod cases;
 mod fixed;
 mod halves;

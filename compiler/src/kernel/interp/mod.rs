@@ -5,6 +5,7 @@
 //! and the operation: memory outside a buffer's region, sums beyond i32, unknown names.
 //! The arena starts as arbitrary bytes, so that a kernel that reads what nothing wrote is found.
 
+mod blocks;
 mod memory;
 mod operations;
 mod reals;

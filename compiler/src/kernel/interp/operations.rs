@@ -2,6 +2,7 @@
 
 use qcc_runtime_support as meaning;
 
+use super::blocks;
 use super::memory::Memory;
 use super::reals;
 use super::value::Value;
@@ -17,6 +18,7 @@ const ANYTHING: i32 = 91;
 pub(super) fn operation(name: &str) -> Option<Operation> {
     memory_operation(name)
         .or_else(|| vector_operation(name))
+        .or_else(|| blocks::operation(name))
         .or_else(|| scalar_operation(name))
         .or_else(|| reals::operation(name))
 }
@@ -411,7 +413,7 @@ fn first<'a>(bytes: &'a [u8], n: &Value) -> &'a [u8] {
     &bytes[..n.int() as usize]
 }
 
-fn saturated(values: &[i32], low: i32, high: i32) -> Vec<u8> {
+pub(super) fn saturated(values: &[i32], low: i32, high: i32) -> Vec<u8> {
     values.iter().map(|x| (*x).clamp(low, high) as u8).collect()
 }
 
@@ -449,7 +451,7 @@ fn pairs(t: &Target, memory: &Memory, a: &Value, w: &Value) -> Value {
     Value::Ints(sums.collect())
 }
 
-fn products(
+pub(super) fn products(
     memory: &Memory,
     acc: &[i32],
     k: usize,

@@ -1,0 +1,134 @@
+//! Pairs of products that may be added in 16 bits.
+
+/// Pairs of weights, one a channel, each multiplied by the same two activations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Index of the pair of activations.
+    pub pair: usize,
+    /// The weights of each channel.
+    pub weights: Vec<[i32; 2]>,
+}
+
+/// Distributes pairs of weights over an even number of chains, so that no sum of a chain leaves 16 bits, neither on
+/// the way nor at its end, for activations from 0 to `largest`. Weights that are too large for a chain of their own
+/// become the sum of two links. `pairs` has the weights of each channel, at most 127 each, and `largest` is at most
+/// 255.
+pub fn linked(pairs: &[Vec<[i32; 2]>], largest: i32) -> Vec<Vec<Link>> {
+    let mut links = vec![];
+    for (pair, weights) in pairs.iter().enumerate() {
+        let weights = weights.clone();
+        let link = Link { pair, weights };
+        match fits(&[&link], largest) {
+            true => links.push(link),
+            false => links.extend(halves(link)),
+        }
+    }
+    let mut chains: Vec<Vec<Link>> = vec![];
+    for link in links {
+        let room = chains.iter_mut().find(|chain| {
+            let all: Vec<_> = chain.iter().chain([&link]).collect();
+            fits(&all, largest)
+        });
+        match room {
+            Some(chain) => chain.push(link),
+            None => chains.push(vec![link]),
+        }
+    }
+    if chains.len() % 2 == 1 {
+        let more = shorten(&mut chains);
+        chains.push(more);
+    }
+    chains
+}
+
+/// Takes from the longest chain what becomes another one.
+fn shorten(chains: &mut [Vec<Link>]) -> Vec<Link> {
+    let longest = chains.iter_mut().max_by_key(|chain| chain.len());
+    let longest = longest.expect("there are chains");
+    if longest.len() > 1 {
+        return longest.split_off(longest.len().div_ceil(2));
+    }
+    let [first, second] = halves(longest.remove(0));
+    longest.push(first);
+    vec![second]
+}
+
+/// Two links whose sum is the one given; their weights are at most 64.
+fn halves(link: Link) -> [Link; 2] {
+    let part = |half: fn(i32) -> i32| Link {
+        pair: link.pair,
+        weights: link.weights.iter().map(|pair| pair.map(half)).collect(),
+    };
+    [part(|w| w / 2), part(|w| w - w / 2)]
+}
+
+/// Whether sums of the links' products fit i16, whichever of them come first.
+fn fits(links: &[&Link], largest: i32) -> bool {
+    let channels = links.first().map_or(0, |link| link.weights.len());
+    (0..channels).all(|channel| {
+        let weights = || links.iter().flat_map(|link| link.weights[channel]);
+        let up: i32 = weights().map(|w| w.max(0)).sum();
+        let down: i32 = weights().map(|w| w.min(0)).sum();
+        up * largest <= i16::MAX.into() && down * largest >= i16::MIN.into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The sums of a chain, one after the other, for activations that are `largest` where the weight has the sign.
+    fn walk(chain: &[Link], channel: usize, largest: i32, sign: i32) -> Vec<i32> {
+        let mut sum = 0;
+        let products = chain.iter().map(|link| {
+            let counted = link.weights[channel].iter().filter(|w| *w * sign > 0);
+            sum += counted.sum::<i32>() * largest;
+            sum
+        });
+        products.collect()
+    }
+
+    fn weight() -> impl Strategy<Value = i32> {
+        prop_oneof![-127i32..=127, Just(127), Just(-127), -20i32..=20]
+    }
+
+    proptest! {
+        #[test]
+        fn the_worst_activations_stay_in_16_bits(
+            (channels, pairs) in (1usize..4, 1usize..14).prop_flat_map(|(channels, pairs)| {
+                let channel = prop::collection::vec([weight(), weight()], channels);
+                (Just(channels), prop::collection::vec(channel, pairs))
+            }),
+            largest in prop_oneof![Just(255), Just(127), 1i32..=255],
+        ) {
+            let chains = linked(&pairs, largest);
+            prop_assert_eq!(chains.len() % 2, 0);
+            for channel in 0..channels {
+                for (chain, sign) in chains.iter().flat_map(|chain| [(chain, 1), (chain, -1)]) {
+                    let sums = walk(chain, channel, largest, sign);
+                    prop_assert!(sums.iter().all(|sum| i16::try_from(*sum).is_ok()), "{sums:?}");
+                }
+                for (pair, weights) in pairs.iter().enumerate() {
+                    let links = chains.iter().flatten().filter(|link| link.pair == pair);
+                    let sum = links.fold([0, 0], |[a, b], link| {
+                        let [x, y] = link.weights[channel];
+                        [a + x, b + y]
+                    });
+                    prop_assert_eq!(sum, weights[channel]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn small_weights_share_two_chains_and_large_ones_take_two_links() {
+        let lengths = |weights: [i32; 2]| {
+            let chains = linked(&vec![vec![weights]; 4], 255);
+            chains.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths([10, -10]), [2, 2]);
+        assert_eq!(lengths([64, 64]), [1, 1, 1, 1]);
+        assert_eq!(lengths([66, 66]), [1; 8]);
+    }
+}
