@@ -412,7 +412,7 @@ fn winograds_way_is_taken_where_it_pays_and_is_proven() {
     assert!(is_winograd(&neighbours(deep, 7, 100), "x86_64-avx2"));
     // Weights of 4 bits are unpacked on the way to the transformed filters, if all channels have one zero point.
     for (zero_point, taken) in [(0, true), (1, false)] {
-        let mut narrow = neighbours(32, 7, 1);
+        let mut narrow = neighbours(32, 14, 1);
         let w = narrow.nodes[0].inputs[1].expect("the weights");
         let Elem::Quantized(params) = &mut narrow[w].ty.elem else {
             panic!("weights are quantized")
