@@ -104,7 +104,9 @@ pub fn chain(gemm: &Gemm, target: &Target, product: &Product) -> Option<(Packed,
             for step in signed.iter().flat_map(|chain| &chain.steps) {
                 for (channel, weights) in channels.iter().zip(step.weights.chunks(target.dot.k)) {
                     let sum: i64 = weights.iter().map(|w| i64::from(*w)).sum();
-                    channel.map(|channel| signed_sums[channel] += sum);
+                    if let Some(channel) = channel {
+                        signed_sums[*channel] += sum;
+                    }
                 }
             }
             chained.push(entry, channels, [unsigned, signed]);
