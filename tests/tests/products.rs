@@ -359,6 +359,40 @@ fn sign_matched_weights_against_the_largest_activations() {
     }
 }
 
+#[test]
+fn a_caller_may_pass_integers_beyond_the_limits_of_an_input() {
+    for weight in [-100, 0, 100] {
+        let mut model = neighbours(16, 5, weight);
+        let x = model.inputs[0];
+        let Elem::Quantized(params) = &mut model[x].ty.elem else {
+            panic!("the input is quantized")
+        };
+        let ends = [params.int.min() as i32, params.int.max() as i32];
+        // The interpreter finds every sum of pairs that these keep within 16 bits and others do not.
+        let Granularity::PerTensor { zero_point, .. } = params.map else {
+            panic!("the input has one scale")
+        };
+        (params.low, params.high) = (ends[0].max(zero_point - 20), ends[1].min(zero_point + 20));
+        let ty = model[x].ty.clone();
+        for name in target::names() {
+            let target = Target::load(name).expect("a machine of the list");
+            let program = lower::lower(&model, &target, &lower::Options::default());
+            let program = program.expect("the model can be lowered");
+            for end in ends {
+                let inputs = [Array::i32(ty.shape.clone(), vec![end; ty.len()])];
+                let expected = integer::run(&model, &inputs).expect("the model can be evaluated");
+                let expected = in_ports(&expected, &program.outputs);
+                let inputs = in_ports(&inputs, &program.inputs);
+                assert_eq!(
+                    interp::run(&program, &target, &inputs),
+                    expected,
+                    "{name} {end}"
+                );
+            }
+        }
+    }
+}
+
 /// A convolution of 3×3 taps, every weight `weight`.
 fn neighbours(channels: usize, extent: usize, weight: i32) -> Model {
     let mut build = Build::new(1, true);

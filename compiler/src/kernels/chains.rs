@@ -70,7 +70,7 @@ fn ranges(target: &Target, product: &Product) -> [(i32, i32); 2] {
 }
 
 /// The constants of `gemm`, which is laid out for chains, and how much work they are, as a part of that without
-/// them; none where weights are fields, or sums of 32 bits are not proven.
+/// them; none where weights are fields or all 0, or sums of 32 bits are not proven.
 pub fn chain(gemm: &Gemm, target: &Target, product: &Product) -> Option<(Packed, Chained, f64)> {
     let layout = gemm.layout(target);
     let Form::Bytes { parts } = product.form() else {
@@ -119,7 +119,7 @@ pub fn chain(gemm: &Gemm, target: &Target, product: &Product) -> Option<(Packed,
         let weights: i64 = product.row(c).iter().map(|w| i64::from(w.abs())).sum();
         start(c).abs() + 255 * weights <= i32::MAX.into()
     };
-    if !(0..product.bias.len()).all(fits) {
+    if chained.offsets.is_empty() || !(0..product.bias.len()).all(fits) {
         return None;
     }
     let places = places(&runs);

@@ -10,7 +10,7 @@ use crate::lower::layout;
 use crate::lower::memory::{Memory, Place, Region};
 use crate::lower::movement::unsigned;
 use crate::lower::plan::{self, Home, Plan};
-use crate::ops::Pads;
+use crate::ops::{Op, Pads};
 use crate::target::Target;
 
 /// A program under construction.
@@ -73,6 +73,28 @@ impl<'a> Lowering<'a> {
     /// Scale and zero point of an activation.
     pub fn quant(&self, id: TensorId) -> (f32, i32) {
         self.params(id).uniform()
+    }
+
+    /// Smallest and largest integer that a tensor can hold: its limits, but of 8 bits all that the type holds where
+    /// a caller's integers arrive as they are, which nothing keeps within the limits.
+    pub fn reached(&self, id: TensorId) -> (i32, i32) {
+        let params = self.params(id);
+        let limits = (params.low, params.high);
+        if params.int.bits > 8 {
+            return limits;
+        }
+        if self.model.inputs.contains(&id) {
+            return (params.int.min() as i32, params.int.max() as i32);
+        }
+        let producer = self.model.producer(id).map(|i| &self.model.nodes[i]);
+        let moved = producer.filter(|node| node.op.moves() || matches!(node.op, Op::Concat(_)));
+        let sources = moved.iter().flat_map(|node| node.operands());
+        let sources = sources.filter(|source| self.model[*source].value.is_none());
+        let quantized = sources.filter(|s| matches!(self.model[*s].ty.elem, Elem::Quantized(_)));
+        quantized.fold(limits, |(low, high), source| {
+            let reached = self.reached(source);
+            (low.min(reached.0), high.max(reached.1))
+        })
     }
 
     /// Element type of a tensor in memory.

@@ -168,7 +168,7 @@ fn of_activations(cx: &mut Lowering, node: &Node, op: &MatMul, batches: &Batches
         .model
         .constant(node, 2)
         .map(|bias| bias.quantized().to_vec());
-    let ranges = [a, b].map(|id| (cx.params(id).low, cx.params(id).high));
+    let ranges = [a, b].map(|id| cx.reached(id));
     let scale = (s_a * s_b) / s_y;
     let (bounds, moves) =
         prove::products_or_moves([z_a, z_b], ranges, depth, bias.as_deref(), scale)?;

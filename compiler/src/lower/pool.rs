@@ -43,7 +43,7 @@ pub(super) fn lower(cx: &mut Lowering, node: &Node, op: &Pool) -> Result<()> {
     let (x, y) = (node.inputs[0].expect("x"), node.output);
     // Padding never wins a maximum: it is the smallest integer in use.
     let fill = match op.kind {
-        PoolKind::Max => cx.params(x).low,
+        PoolKind::Max => cx.reached(x).0,
         PoolKind::Average { .. } => cx.quant(x).1,
     };
     let (x_place, x_view) = product::image_with(cx, x, pads(op, cx.shape(x)), fill);

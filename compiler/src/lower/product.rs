@@ -33,7 +33,7 @@ pub(super) fn numbers(
 ) -> Result<Product> {
     let [x, w] = [0, 1].map(|i| node.inputs[i].expect("`infer` demands both"));
     let (_, zero_point) = cx.quant(x);
-    let range = (cx.params(x).low, cx.params(x).high);
+    let range = cx.reached(x);
     let params = cx.params(w);
     let numbers = Product {
         weights: vec![],
