@@ -91,7 +91,8 @@ impl<'a> Lowering<'a> {
         let sources = moved.iter().flat_map(|node| node.operands());
         let sources = sources.filter(|source| self.model[*source].value.is_none());
         let quantized = sources.filter(|s| matches!(self.model[*s].ty.elem, Elem::Quantized(_)));
-        quantized.fold(limits, |(low, high), source| {
+        let as_they_are = quantized.filter(|source| self.params(*source) == params);
+        as_they_are.fold(limits, |(low, high), source| {
             let reached = self.reached(source);
             (low.min(reached.0), high.max(reached.1))
         })
