@@ -361,7 +361,7 @@ fn sign_matched_weights_against_the_largest_activations() {
 
 #[test]
 fn a_caller_may_pass_integers_beyond_the_limits_of_an_input() {
-    for weight in [-100, 0, 100] {
+    for weight in [-100, -30, 0, 30, 100] {
         let mut model = neighbours(16, 5, weight);
         let x = model.inputs[0];
         let Elem::Quantized(params) = &mut model[x].ty.elem else {
