@@ -20,7 +20,12 @@ def snr(outputs, truth):
     """Signal to noise of all outputs together, in decibels."""
     signal = sum(np.sum(t.astype(np.float64) ** 2) for t in truth)
     noise = sum(np.sum((t.astype(np.float64) - o.reshape(t.shape)) ** 2) for o, t in zip(outputs, truth))
-    return float(10 * np.log10(signal / max(noise, 1e-30)))
+    return float(10 * np.log10(signal / noise)) if noise else float("inf")
+
+
+def judge(samples, truth):
+    """What a network's outputs are worth: by labels, or else beside the float network's."""
+    return samples.metric or (lambda outputs, _: snr(outputs, truth))
 
 
 def by_qcc(qcc, task, samples):
@@ -52,9 +57,9 @@ def measure(task, qcc):
     """A row of the table."""
     samples = task.load()
     truth = ort_int8.run(ort_int8.session(task.model), samples.take(samples.evaluation))
-    metric = samples.metric or (lambda outputs, _: snr(outputs, truth))
+    metric = judge(samples, truth)
     ways = {"qcc": lambda: by_qcc(qcc, task, samples), "ort": lambda: by_ort(task, samples)}
-    values = {"float": metric(truth, samples.evaluation) if samples.metric else float("inf")}
+    values = {"float": metric(truth, samples.evaluation)}
     for name, way in ways.items():
         try:
             values[name] = metric(way(), samples.evaluation)

@@ -36,6 +36,10 @@ TABLES = {
     "Table 3: weights and activations of 8 bits": forms("w8a8"),
     "Table 5: weights of 4 bits, activations of 8": forms("w4a8"),
     "Table 6: weights of 8 bits, activations of 4": forms("w8a4"),
+    "Weights of 8 bits per channel, activations of 4, by the method of calibration": {
+        method: ("--precision", "w8a4", "--calibration", method)
+        for method in ("minmax", "mse", "entropy", "percentile=99.9", "percentile=99")
+    },
     "Weights of 4 bits per channel, activations of 8, by the rounding of weights": {
         "symmetric, nearest": ("--precision", "w4a8", "--weights", FORMS["symmetric, per channel"]),
         "symmetric, gptq": ("--precision", "w4a8", "--rounding", "gptq"),
@@ -71,7 +75,7 @@ def measure(task, samples, truth, qcc, options):
     except subprocess.CalledProcessError as error:
         print(f"{task.name} {' '.join(options)}: {error.stderr.strip()[-300:]}", flush=True)
         return None
-    return samples.metric(outputs, samples.evaluation), accuracy.snr(outputs[:1], truth[:1])
+    return accuracy.judge(samples, truth)(outputs, samples.evaluation), accuracy.snr(outputs[:1], truth[:1])
 
 
 def main():
@@ -90,7 +94,7 @@ def main():
         start = time.time()
         samples = task.load()
         truth = ort_int8.run(ort_int8.session(task.model), samples.take(samples.evaluation))
-        real = accuracy.shown(samples.metric(truth, samples.evaluation), task.unit)
+        real = accuracy.shown(accuracy.judge(samples, truth)(truth, samples.evaluation), task.unit)
         for title, columns in tables.items():
             cells = []
             for options in columns.values():

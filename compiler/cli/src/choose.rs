@@ -193,6 +193,12 @@ fn points(path: &Path, all: bool, chosen: Option<&Point>) -> String {
     if let Some(right) = path.float_accuracy() {
         text += &format!("float {:.2} % right\n", 100.0 * right);
     }
+    if let Some((labelled, most)) = chosen.and_then(|point| path.lost_at_most(point)) {
+        text += &format!(
+            "{labelled} labels: of all samples at most {:.1} % are lost, with a certainty of 95 %\n",
+            100.0 * most
+        );
+    }
     text
 }
 
@@ -239,7 +245,7 @@ fn overrides(quantize: &QuantizeArgs, path: &Path, point: &Point) -> Result<Stri
         }
     }
     for layer in layers {
-        let (name, scheme) = (quoted(layer.pattern), quoted(layer.scheme.to_string()));
+        let (name, scheme) = (quoted(layer.pattern), quoted(layer.scheme.beside(scheme)));
         text += &format!("\n[[layer]]\nmatch = {name}\nprecision = {scheme}\n");
     }
     Ok(text)

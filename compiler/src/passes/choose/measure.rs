@@ -64,3 +64,57 @@ pub(super) fn lost(samples: &[Sample], truth: &[Outputs], found: &[Outputs]) -> 
     }
     (labelled > 0).then(|| lost as f64 / labelled as f64)
 }
+
+/// How many labels samples have.
+pub(super) fn labelled(samples: &[Sample]) -> usize {
+    samples.iter().map(|sample| sample.labels.len()).sum()
+}
+
+/// The share of all answers that are lost at most, with a certainty of 95 %, where a network loses `lost` of the
+/// `drawn` ones: the upper end of the one-sided interval of Clopper and Pearson (Biometrika 26, 1934).
+pub(super) fn lost_at_most(lost: usize, drawn: usize) -> f64 {
+    // Whether a share of `p` would rarely give so few.
+    let rare = |p: f64| {
+        let odds = p / (1.0 - p);
+        let mut term = (drawn as f64 * (1.0 - p).ln()).exp();
+        let mut sum = term;
+        for i in 0..lost {
+            term *= odds * (drawn - i) as f64 / (i + 1) as f64;
+            sum += term;
+        }
+        sum < 0.05
+    };
+    if lost >= drawn {
+        return 1.0;
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..50 {
+        let half = (low + high) / 2.0;
+        match rare(half) {
+            true => high = half,
+            false => low = half,
+        }
+    }
+    high
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_answers_do_not_promise_much() {
+        // Sums of binomial terms in exact fractions give these.
+        for (lost, drawn, most) in LIMITS {
+            let found = lost_at_most(lost, drawn);
+            assert!((found - most).abs() < 1e-6, "{lost} of {drawn}: {found}");
+        }
+        assert_eq!(lost_at_most(5, 5), 1.0);
+    }
+
+    const LIMITS: [(usize, usize, f64); 3] = [
+        (0, 32, 0.089368199),
+        (3, 60, 0.124187210),
+        (2, 100, 0.061619200),
+    ];
+}

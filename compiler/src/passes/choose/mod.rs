@@ -176,6 +176,14 @@ impl<'a> Path<'a> {
         measure::accuracy(self.samples, &self.truth)
     }
 
+    /// How many samples have labels, and what share of all answers a network loses at most, with a certainty of 95 %,
+    /// as far as these tell.
+    pub fn lost_at_most(&self, point: &Point) -> Option<(usize, f64)> {
+        let labelled = measure::labelled(self.samples);
+        let lost = (point.lost? * labelled as f64).round() as usize;
+        Some((labelled, measure::lost_at_most(lost, labelled)))
+    }
+
     /// How the network at a position is quantized: what was said of a layer stays.
     pub fn options(&self, position: usize) -> Options {
         let mut options = self.options.clone();

@@ -15,7 +15,10 @@ use crate::{Result, bail};
 
 /// What is tried of each option, in this order.
 const ALTERNATIVES: [(Repair, &[&str]); 4] = [
-    (Repair::Calibration, &["percentile=99.999", "mse"]),
+    (
+        Repair::Calibration,
+        &["percentile=99.999", "mse", "percentile=99"],
+    ),
     (Repair::Equalisation, &["none", "shifts"]),
     (Repair::BiasCorrection, &["none", "samples"]),
     (Repair::Rounding, &["gptq"]),

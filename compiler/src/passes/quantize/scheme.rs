@@ -226,6 +226,32 @@ impl Scheme {
     }
 }
 
+impl Scheme {
+    /// What a layer of this scheme says of itself where `common` is that of all layers.
+    pub fn beside(self, common: Scheme) -> String {
+        let mut text = self.to_string();
+        if let (Weights::Integers(own), Weights::Integers(common)) = (self.weights, common.weights)
+        {
+            // What is usual has no word of its own, but for where it is not usual.
+            let usual = [
+                (own.per_channel && !common.per_channel, ",per-channel"),
+                (own.symmetric && !common.symmetric, ",symmetric"),
+                (
+                    own.rounding == Rounding::Nearest && common.rounding != Rounding::Nearest,
+                    ",nearest",
+                ),
+            ];
+            text.extend(
+                usual
+                    .iter()
+                    .filter(|(said, _)| *said)
+                    .map(|(_, word)| *word),
+            );
+        }
+        text
+    }
+}
+
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = match self.weights {
@@ -253,6 +279,37 @@ impl fmt::Display for Scheme {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layer_keeps_its_scheme_whatever_all_layers_have() {
+        let weights = [
+            "",
+            ",asymmetric",
+            ",per-tensor",
+            ",gptq",
+            ",per-tensor,asymmetric,gptq",
+        ];
+        let widths = ["w8a8", "w4a16", "w8"];
+        let all = || {
+            widths
+                .iter()
+                .flat_map(|w| weights.iter().map(move |words| format!("{w}{words}")))
+        };
+        let schemes: Vec<Scheme> = all()
+            .chain(["f16".into(), "f32".into()])
+            .map(|text| Scheme::default().with(&text).expect(&text))
+            .collect();
+        for common in &schemes {
+            for own in &schemes {
+                let text = own.beside(*common);
+                assert_eq!(
+                    common.with(&text).expect(&text),
+                    *own,
+                    "{text} beside {common}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn texts_and_schemes_are_one_to_one() {
