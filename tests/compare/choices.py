@@ -93,7 +93,8 @@ def repair(network):
     if eight >= ENOUGH:
         return None
     chosen = network.choose("--min-sqnr", ENOUGH)
-    layers = len(tomllib.loads(chosen[1].read_text()).get("layer", []))
+    layers = tomllib.loads(chosen[1].read_text()).get("layer", [])
+    layers = sum("a16" in layer["precision"] for layer in layers)
     cells = [f"{eight:.1f}", f"{network.fidelity(*chosen):.1f} by {layers} of {network.layers()}", f"{sixteen:.1f}"]
     return f"| {network.task.name} | {' | '.join(cells)} |"
 
