@@ -66,6 +66,16 @@ def quantize(path, inputs, output, method="MinMax"):
             quantize_static(simpler, output, Reader(inputs), **options)
 
 
+def past_moves(name, neighbours, side):
+    """The first node from an end of a network that does more than move numbers, and the last one that does not."""
+    mover = None
+    while True:
+        (node,) = neighbours(name)
+        if node.op_type not in MOVES:
+            return node, mover
+        name, mover = getattr(node, side)[0], node
+
+
 def integer_ports(path, output):
     """Writes a quantized network of one input and one output without the conversions from and to float at its ends.
 
@@ -73,18 +83,8 @@ def integer_ports(path, output):
     """
     model = onnx.load(path)
     graph = model.graph
-    x, mover = graph.input[0].name, None
-    while True:
-        (first,) = [node for node in graph.node if x in node.input]
-        if first.op_type not in MOVES:
-            break
-        x, mover = first.output[0], first
-    y, moved = graph.output[0].name, None
-    while True:
-        (last,) = [node for node in graph.node if y in node.output]
-        if last.op_type not in MOVES:
-            break
-        y, moved = last.input[0], last
+    first, mover = past_moves(graph.input[0].name, lambda name: [n for n in graph.node if name in n.input], "output")
+    last, moved = past_moves(graph.output[0].name, lambda name: [n for n in graph.node if name in n.output], "input")
     if first.op_type != "QuantizeLinear" or last.op_type != "DequantizeLinear":
         raise ValueError(f"{path}: {first.op_type} and {last.op_type} stand at the ends, no conversions")
     if mover:

@@ -100,6 +100,7 @@ def emitted(qcc, target, task, folder):
             run(compiler, *options, WORKERS / "emitted.c", folder / "network.c", "-o", folder / compiler)
             yield f"qcc C, {compiler}", folder / compiler
     shutil.copy(WORKERS / "emitted.rs", folder)
+    shutil.copy(WORKERS / "src" / "lib.rs", folder / "worker.rs")
     features = ",".join(f"+{feature}" for feature in machine["rust"]["features"])
     options = ["--edition=2024", "-Copt-level=3", f"-Ctarget-feature={features}"]
     run("rustc", *options, "emitted.rs", "-o", "rustc", cwd=folder)

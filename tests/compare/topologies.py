@@ -187,21 +187,24 @@ def excite(graph, x, inner):
     return graph.add("Mul", [x, y])
 
 
-def mobilenet_v2():
+def of_inverted(stages):
+    """Stages of inverted residuals, each by its factor, channels, depth, stride and kernel."""
     graph = Graph(3, 224, 224)
     x = graph.conv("input", 32, 3, 2, "Relu6")
-    stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
-    for factor, outputs, depth, stride in stages:
+    for factor, outputs, depth, stride, kernel in stages:
         for j in range(depth):
-            x = inverted(graph, x, factor * graph.shapes[x][0], outputs, 3, stride if j == 0 else 1)
+            x = inverted(graph, x, factor * graph.shapes[x][0], outputs, kernel, stride if j == 0 else 1)
     x = graph.conv(x, 1280, activation="Relu6")
     return graph, graph.dense(graph.mean(x), 1000)
 
 
+def mobilenet_v2():
+    stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    return of_inverted([(*stage, 3) for stage in stages])
+
+
 def efficientnet_lite0():
-    graph = Graph(3, 224, 224)
-    x = graph.conv("input", 32, 3, 2, "Relu6")
-    stages = [
+    return of_inverted([
         (1, 16, 1, 1, 3),
         (6, 24, 2, 2, 3),
         (6, 40, 2, 2, 5),
@@ -209,12 +212,7 @@ def efficientnet_lite0():
         (6, 112, 3, 1, 5),
         (6, 192, 4, 2, 5),
         (6, 320, 1, 1, 3),
-    ]
-    for factor, outputs, depth, stride, kernel in stages:
-        for j in range(depth):
-            x = inverted(graph, x, factor * graph.shapes[x][0], outputs, kernel, stride if j == 0 else 1)
-    x = graph.conv(x, 1280, activation="Relu6")
-    return graph, graph.dense(graph.mean(x), 1000)
+    ])  # fmt: skip
 
 
 def mobilenet_v3_small():
