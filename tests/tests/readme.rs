@@ -42,8 +42,8 @@ fn commands_of_the_examples_run() {
             .expect("a folder")
             .display()
             .to_string();
-        // The README's folder is that of the release; the tests have built their own.
-        let block = block.replace("$PWD/target/release", &qcc);
+        // The build may lie elsewhere.
+        let block = block.replace("$PWD/target/debug", &qcc);
         let output = Command::new("bash")
             .args(["-euc", &block])
             .current_dir(repository())
