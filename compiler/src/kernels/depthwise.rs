@@ -309,12 +309,12 @@ impl Build<'_> {
             steps.extend(loaded);
             scales.push(factors);
         }
-        for i in 0..rows {
+        let pixel = |i: usize| {
             let place = |view: usize| {
                 let offset = self.conv.first() + i * self.pixels.row().strides[view];
                 self.pixels.index(view) + var("c") + size(offset)
             };
-            let pixel = Sums {
+            Sums {
                 tag: format!("y{i}_"),
                 sums: vec![sum(i)],
                 high: vec![],
@@ -325,9 +325,11 @@ impl Build<'_> {
                     Some(_) => place(2),
                     None => size(0),
                 },
-            };
-            steps.extend(self.conv.requantize.store(self.target, &pixel));
-        }
+            }
+        };
+        let (pixels, strides) = ((0..rows).map(pixel).collect(), self.pixels.row());
+        let stores = &self.conv.requantize;
+        steps.extend(stores.store_row(self.target, pixels, &strides.strides[1..]));
         steps
     }
 

@@ -75,6 +75,35 @@ impl Requantize {
         self.store_by(target, pixel, ["join_u8", "join_i8"])
     }
 
+    /// The steps for neighbouring pixels, of which the result, and the residual if there is one, have so many elements
+    /// from one to the next. Few channels of several pixels share a byte vector where nothing lies between them.
+    pub(crate) fn store_row(
+        &self,
+        target: &Target,
+        pixels: Vec<Sums>,
+        strides: &[usize],
+    ) -> Vec<Stmt> {
+        let first = pixels.first().expect("a tile has pixels");
+        let (vectors, elements) = (first.sums.len(), first.sums.len() * target.lanes);
+        let dense = first.count == elements && strides.iter().all(|stride| *stride == elements);
+        let few = !(vectors * target.lanes).is_multiple_of(target.bytes);
+        if !dense || !few || self.elem.bytes() > 1 || pixels.len() == 1 {
+            let steps = pixels.iter().flat_map(|pixel| self.store(target, pixel));
+            return steps.collect();
+        }
+        let together = |part: fn(&Sums) -> &[String]| pixels.iter().flat_map(part).cloned();
+        let joined = Sums {
+            tag: "y".to_string(),
+            sums: together(|pixel| &pixel.sums).collect(),
+            high: together(|pixel| &pixel.high).collect(),
+            scales: pixels.iter().flat_map(|p| p.scales.clone()).collect(),
+            count: elements * pixels.len(),
+            output: first.output.clone(),
+            residual: first.residual.clone(),
+        };
+        self.store(target, &joined)
+    }
+
     /// With the operation that narrows vectors to bytes, of u8 and of i8.
     fn store_by(&self, target: &Target, pixel: &Sums, pack: [&'static str; 2]) -> Vec<Stmt> {
         if self.keeps_sums() {

@@ -324,26 +324,26 @@ impl Build<'_> {
             steps.extend(loaded);
             scales.push(factors);
         }
-        for i in 0..rows {
-            let sums = Sums {
-                tag: format!("y{i}_"),
-                sums: (0..cols)
-                    .map(|j| if wide { low(i, j) } else { sum(i, j) })
-                    .collect(),
-                high: match wide {
-                    true => (0..cols).map(|j| self::high(i, j)).collect(),
-                    false => vec![],
-                },
-                scales: scales.clone(),
-                count: channels.stored,
-                output: self.result(1, i),
-                residual: match self.gemm.requantize.residual {
-                    Some(_) => self.result(2, i),
-                    None => size(0),
-                },
-            };
-            steps.extend(self.gemm.requantize.store(self.target, &sums));
-        }
+        let pixel = |i: usize| Sums {
+            tag: format!("y{i}_"),
+            sums: (0..cols)
+                .map(|j| if wide { low(i, j) } else { sum(i, j) })
+                .collect(),
+            high: match wide {
+                true => (0..cols).map(|j| self::high(i, j)).collect(),
+                false => vec![],
+            },
+            scales: scales.clone(),
+            count: channels.stored,
+            output: self.result(1, i),
+            residual: match self.gemm.requantize.residual {
+                Some(_) => self.result(2, i),
+                None => size(0),
+            },
+        };
+        let (pixels, strides) = ((0..rows).map(pixel).collect(), self.layout.pixels.row());
+        let stores = &self.gemm.requantize;
+        steps.extend(stores.store_row(self.target, pixels, &strides.strides[1..]));
         steps
     }
 
