@@ -1,5 +1,6 @@
 //! What needs a compiler, an emulator or a model.
 
+pub mod adversarial;
 pub mod command;
 pub mod file;
 pub mod graph;
