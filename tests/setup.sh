@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime, valgrind (Debian packages)
+# Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime, valgrind, SIMDe (Debian packages)
 # and the Python packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,7 @@ command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 command -v g++ >/dev/null || missing+=(g++)
 command -v clang-19 >/dev/null || missing+=(clang-19)
 [ -e /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.asan-x86_64.a ] || missing+=(libclang-rt-19-dev)
+[ -e /usr/include/simde/x86/avx512.h ] || missing+=(libsimde-dev)
 command -v valgrind >/dev/null || missing+=(valgrind)
 python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then

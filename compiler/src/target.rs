@@ -33,6 +33,8 @@ pub struct Target {
     pub c: C,
     /// What Rust needs.
     pub rust: Rust,
+    /// What runs its C programs where the processor lacks its instructions, if there is something.
+    pub emulator: Option<Emulator>,
     types: BTreeMap<String, Spelling>,
     ops: BTreeMap<String, Spelling>,
     prelude: BTreeMap<String, Snippet>,
@@ -135,6 +137,28 @@ pub struct Rust {
     pub uses: BTreeMap<String, Vec<String>>,
 }
 
+/// How C programs run on a machine that lacks the target's instructions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Emulator {
+    /// For reports.
+    pub name: String,
+    /// Debian's package that has it.
+    pub package: String,
+    /// Commands that compile for it; those of this machine where there are none.
+    #[serde(default)]
+    pub compilers: Vec<String>,
+    /// Command-line flags in place of those of `[c]`.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// Files of `codegen-templates` that are put beside a program.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// The command that runs a program, which is its last argument; none where it runs by itself.
+    #[serde(default)]
+    pub run: Vec<String>,
+}
+
 /// A language that kernels are printed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
@@ -179,6 +203,7 @@ struct File {
     c: C,
     #[serde(default)]
     rust: Rust,
+    emulator: Option<Emulator>,
     #[serde(default)]
     types: BTreeMap<String, Spelling>,
     #[serde(default)]
@@ -237,6 +262,7 @@ impl Target {
             reals,
             c: file.c,
             rust: file.rust,
+            emulator: file.emulator,
             types: file.types,
             ops: file.ops,
             prelude,
@@ -258,6 +284,7 @@ impl Target {
         self.c.includes.extend(file.c.includes);
         self.rust.features.extend(file.rust.features);
         self.rust.uses.extend(file.rust.uses);
+        self.emulator = file.emulator.or(self.emulator);
         self.types.extend(file.types);
         self.ops.extend(file.ops);
         self.ops.retain(|_, row| !row.text(Language::C).is_empty());

@@ -260,6 +260,29 @@ fn emitted_programs_of_own_networks_equal_the_integer_evaluator() {
     }
 }
 
+#[test]
+fn emulators_run_programs_whose_instructions_the_processor_may_have() {
+    let networks = trained::own();
+    let network = networks.iter().find(|network| network.name == "digits");
+    let prepared = prepare(network.expect("it is there"), 3).unwrap();
+    let oracle = Oracle::ask(&prepared).unwrap();
+    for name in target::names() {
+        let emitted = emit(&prepared.integer, name, Language::C, "digits").unwrap();
+        if emitted.target.emulator.is_none() {
+            continue;
+        }
+        match harness::runner(&emitted.target, true) {
+            Ok(runner) => {
+                let (compilers, _) = runner.compilers(&emitted.target, Language::C);
+                let compiler = compilers.last().expect("a runner has compilers");
+                let count = oracle.differences(&prepared.integer, &emitted, compiler);
+                assert_eq!(count.unwrap(), 0, "{name}, {}", compiler.name);
+            }
+            Err(why) => skipped(&format!("digits on {name} emulated: {}", why.reason)),
+        }
+    }
+}
+
 /// What a network is asked for, and how far its answers may be from the float evaluator's, as a part of the
 /// largest: what another order of sums loses, and what a softmax makes of rounded weights.
 const IN_FLOATING_POINT: [(&str, &[&str], f32); 4] = [

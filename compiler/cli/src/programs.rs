@@ -1,7 +1,7 @@
 //! Emitted programs of a network, built and run, for `verify`, `bench` and `run`.
 
 use qcc_compiler::backend::Header;
-use qcc_compiler::harness::{self, Compiler, Executable};
+use qcc_compiler::harness::{self, Compiler, Executable, Runner, Skipped};
 use qcc_compiler::ir::{Array, Model};
 use qcc_compiler::kernel::Program;
 use qcc_compiler::pipeline::{self, Source};
@@ -28,12 +28,12 @@ impl Lowered {
 
     /// Refuses machines that this one is not.
     pub(crate) fn check_runs_here(&self) -> Result<()> {
-        harness::runs_here(&self.target).map_err(|skipped| {
-            Error::new(format!(
-                "programs for {} do not run here: {}",
-                skipped.name, skipped.reason
-            ))
-        })
+        harness::runs_here(&self.target).map_err(refusal)
+    }
+
+    /// What runs programs here: the processor, or an emulator where that must be or is asked for.
+    pub(crate) fn runner(&self, emulate: bool) -> Result<Runner> {
+        harness::runner(&self.target, emulate).map_err(refusal)
     }
 
     fn print(&self, language: Language, trace: bool) -> Source {
@@ -78,4 +78,11 @@ impl Lowered {
         let outputs = executable.run(&[sample])?;
         Ok(harness::from_ports(&self.program, model, &outputs[0]))
     }
+}
+
+fn refusal(skipped: Skipped) -> Error {
+    Error::new(format!(
+        "programs for {} do not run here: {}",
+        skipped.name, skipped.reason
+    ))
 }

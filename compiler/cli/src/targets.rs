@@ -1,6 +1,7 @@
 //! `qcc targets`: the machines.
 
-use qcc_compiler::{Result, harness, target};
+use qcc_compiler::harness::{self, Runner};
+use qcc_compiler::{Result, target};
 
 use crate::output;
 
@@ -13,8 +14,9 @@ pub(crate) fn run(_: &Args) -> Result<u8> {
     let mut rows = vec![];
     for name in target::names() {
         let target = target::Target::load(name)?;
-        let here = match harness::runs_here(&target) {
-            Ok(()) => "yes".to_string(),
+        let here = match harness::runner(&target, false) {
+            Ok(Runner::Processor) => "yes".to_string(),
+            Ok(Runner::Emulator(name, _)) => format!("C in {name}"),
             Err(skipped) => format!("no: {}", skipped.reason),
         };
         let flags = target.c.flags.join(" ");

@@ -26,6 +26,8 @@ const USUAL: usize = 16;
 Every compiler that is installed (gcc, clang, clang-19, rustc) builds the emitted file with all warnings as
 errors, without and with optimisation. Exits with 3 when any of them refuses it or computes anything but what the
 integer evaluator does.
+Where the processor lacks the machine's instructions its emulator runs the C programs, if it is installed;
+`qcc targets` says so.
 Without --data the samples of --calibrate are run, without these noise.
 
 Examples:
@@ -39,6 +41,9 @@ pub(crate) struct Args {
     /// Only this language
     #[arg(long, value_enum)]
     lang: Option<LanguageArg>,
+    /// Run programs in the machine's emulator even if the processor has its instructions
+    #[arg(long)]
+    emulate: bool,
     /// Samples to run: .npz, .npy or a folder of images
     #[arg(long, value_name = "DATA")]
     data: Vec<PathBuf>,
@@ -64,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         &args.target.target,
     )?;
     let lowered = Lowered::new(&prepared.integer, &args.target)?;
-    lowered.check_runs_here()?;
+    let runner = lowered.runner(args.emulate)?;
     let cases = cases(args, &prepared)?;
     let languages = match args.lang {
         Some(language) => vec![language.into()],
@@ -72,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     let (mut rows, mut code) = (vec![], 0);
     for language in languages {
-        let (compilers, skipped) = harness::compilers(&lowered.target, language);
+        let (compilers, skipped) = runner.compilers(&lowered.target, language);
         let bar = output::progress(compilers.len(), "verifying");
         for compiler in compilers {
             let verdict = match check(&lowered, &prepared.integer, &cases, &compiler) {

@@ -16,6 +16,10 @@ pub struct Compiler {
     pub command: PathBuf,
     /// Its options.
     pub arguments: Vec<String>,
+    /// Names and texts of files that programs are compiled beside.
+    pub files: Vec<(String, &'static str)>,
+    /// The command that runs programs; empty where they run by themselves.
+    pub run: Vec<String>,
 }
 
 /// Something that could not be done here, and why.
@@ -28,7 +32,7 @@ pub struct Skipped {
 }
 
 /// The compilers that are looked for.
-const C_COMPILERS: &[&str] = &["gcc", "clang", "clang-19"];
+pub(super) const C_COMPILERS: &[&str] = &["gcc", "clang", "clang-19"];
 
 /// Every compiler of a language, at the lowest and the highest level of optimisation, and those that are
 /// not installed. All treat warnings as errors.
@@ -54,29 +58,37 @@ pub fn compilers(target: &Target, language: Language) -> (Vec<Compiler>, Vec<Ski
     (found, skipped)
 }
 
-fn answers(command: &Path) -> bool {
+pub(super) fn answers(command: &Path) -> bool {
     let version = Command::new(command).arg("--version").output();
     version.is_ok_and(|v| v.status.success())
+}
+
+/// What any program is compiled with: warnings are errors.
+pub(super) fn options(language: Language, level: &str) -> Vec<String> {
+    let (strict, level) = match language {
+        Language::C => (
+            &["-std=c99", "-Wall", "-Wextra", "-Werror"][..],
+            format!("-O{level}"),
+        ),
+        Language::Rust => (
+            &["--edition=2024", "-Dwarnings"][..],
+            format!("-Copt-level={level}"),
+        ),
+    };
+    strict
+        .iter()
+        .map(|o| o.to_string())
+        .chain([level])
+        .collect()
 }
 
 impl Compiler {
     /// A compiler at a level of optimisation, warnings as errors.
     pub fn new(target: &Target, language: Language, command: &Path, level: &str) -> Compiler {
-        let mut arguments: Vec<String> = match language {
-            Language::C => ["-std=c99", "-Wall", "-Wextra", "-Werror"]
-                .map(str::to_string)
-                .to_vec(),
-            Language::Rust => ["--edition=2024", "-Dwarnings"]
-                .map(str::to_string)
-                .to_vec(),
-        };
+        let mut arguments = options(language, level);
         match language {
-            Language::C => {
-                arguments.push(format!("-O{level}"));
-                arguments.extend(target.c.flags.iter().cloned());
-            }
+            Language::C => arguments.extend(target.c.flags.iter().cloned()),
             Language::Rust => {
-                arguments.push(format!("-Copt-level={level}"));
                 let features = target.rust.features.iter().map(|f| format!("+{f}"));
                 let features = features.collect::<Vec<_>>().join(",");
                 if !features.is_empty() {
@@ -89,6 +101,8 @@ impl Compiler {
             language,
             command: command.to_path_buf(),
             arguments,
+            files: vec![],
+            run: vec![],
         }
     }
 

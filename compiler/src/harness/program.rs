@@ -1,8 +1,8 @@
 //! A check program: reads samples from stdin, runs the network, writes outputs to stdout; or measures time.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use minijinja::{Environment, context};
@@ -17,6 +17,7 @@ use crate::{Error, Result, bail};
 /// A compiled check program in a folder of its own, which goes away with it.
 pub struct Executable {
     folder: tempfile::TempDir,
+    run: Vec<String>,
     inputs: Vec<usize>,
     outputs: Vec<usize>,
 }
@@ -60,6 +61,9 @@ impl Executable {
             }
         };
         write(check, &render(check, program, trace)?).map_err(failed)?;
+        for (name, text) in &compiler.files {
+            write(name, text).map_err(failed)?;
+        }
         let mut command = Command::new(&compiler.command);
         command.args(&compiler.arguments).arg(check);
         if let Source::C(_) = source {
@@ -81,6 +85,7 @@ impl Executable {
         }
         Ok(Executable {
             folder,
+            run: compiler.run.clone(),
             inputs: program.inputs.iter().map(bytes).collect(),
             outputs: program.outputs.iter().map(bytes).collect(),
         })
@@ -141,7 +146,10 @@ impl Executable {
 
     fn start(&self, arguments: &[String], input: Vec<u8>) -> Result<Vec<u8>> {
         let failed = |e: std::io::Error| Error::new(format!("the check program fails: {e}"));
-        let mut child = Command::new(self.path())
+        let path = self.folder.path().join("check").into_os_string();
+        let mut words = self.run.iter().map(OsString::from).chain([path]);
+        let mut child = Command::new(words.next().expect("the program's path"))
+            .args(words)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -166,10 +174,6 @@ impl Executable {
         }
         written.map_err(failed)?;
         Ok(bytes)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("check")
     }
 }
 

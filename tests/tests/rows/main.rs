@@ -16,6 +16,7 @@ use qcc_compiler::ir::{Elem, IntType, Type};
 use qcc_compiler::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use qcc_compiler::pipeline;
 use qcc_compiler::target::{self, Language, Target};
+use qcc_tests::trained::skipped;
 
 use cases::Case;
 use numbers::Numbers;
@@ -47,6 +48,13 @@ fn rows_do_what_operations_mean() {
         let program = program(&target, &cases, &numbers);
         let inputs = vec![numbers.bytes.clone(), le(&numbers.words)];
         let expected = interp::run(&program, &target, &inputs);
+        if let Some(compiler) = emulating(&target) {
+            let source = pipeline::print(&program, &target, Language::C, &header);
+            let check = Executable::build(&source, &program, &target, &compiler, false)
+                .unwrap_or_else(|e| panic!("{e}"));
+            let found = check.run(std::slice::from_ref(&inputs)).unwrap();
+            compare(&cases, &target, &compiler.name, &expected, &found[0]);
+        }
         if let Err(skipped) = harness::runs_here(&target) {
             println!("skipped {}: {}", skipped.name, skipped.reason);
             continue;
@@ -63,11 +71,23 @@ fn rows_do_what_operations_mean() {
     }
 }
 
+/// A compiler whose programs the machine's emulator runs, if it has one.
+fn emulating(target: &Target) -> Option<Compiler> {
+    target.emulator.as_ref()?;
+    match harness::runner(target, true) {
+        Ok(runner) => runner.compilers(target, Language::C).0.pop(),
+        Err(why) => {
+            skipped(&format!("emulated rows of {}: {}", why.name, why.reason));
+            None
+        }
+    }
+}
+
 /// Every compiler; C also as for this very machine, which may fuse a multiplication with an addition, and
 /// with sanitizers, which find what no result shows.
 fn compilers(target: &Target, language: Language) -> Vec<Compiler> {
-    let (mut compilers, skipped) = harness::compilers(target, language);
-    for skipped in skipped {
+    let (mut compilers, left_out) = harness::compilers(target, language);
+    for skipped in left_out {
         println!("skipped {}: {}", skipped.name, skipped.reason);
     }
     if language == Language::C {
