@@ -307,6 +307,18 @@ impl Target {
         self.ops.get(name).map(|row| row.text(language))
     }
 
+    /// The instructions that an operation is spelled with in C: the intrinsics of its row and of its snippets but for
+    /// casts and constants, at least one.
+    pub fn instructions(&self, op: &str) -> u64 {
+        let row = self.operation(op, Language::C).unwrap_or_default();
+        let texts = [row].into_iter().chain(self.snippets([op], Language::C));
+        let words = texts.flat_map(identifiers);
+        let none = ["cast", "_set1_", "_setzero_", "_setr_", "_undefined_"];
+        let intrinsics =
+            words.filter(|word| word.starts_with("_mm") && !none.iter().any(|n| word.contains(n)));
+        (intrinsics.count() as u64).max(1)
+    }
+
     /// How a type is spelled.
     pub fn ty(&self, name: &str, language: Language) -> Option<&str> {
         self.types.get(name).map(|row| row.text(language))

@@ -348,6 +348,24 @@ fn targets_are_listed() {
 }
 
 #[test]
+fn bench_counts_the_products_of_each_layer() {
+    let arguments = ["bench", &model("digits.onnx"), "--repeats", "1", "--json"];
+    let run = qcc(Path::new("."), &arguments);
+    assert_eq!(run.code, 0, "{run:?}");
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let layers = json["layers"].as_array().unwrap();
+    let products: Vec<_> = layers.iter().filter(|l| l["macs"] != 0).collect();
+    assert_eq!(products.len(), 8);
+    for layer in products {
+        // One number at a time: nothing is padded.
+        assert_eq!(layer["multiplied"], layer["macs"], "{layer}");
+        assert_ne!(layer["limit"], "padding", "{layer}");
+        let part = layer["part"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&part), "{layer}");
+    }
+}
+
+#[test]
 fn inspect_counts_the_digits_network() {
     let run = qcc(
         Path::new("."),

@@ -6,6 +6,8 @@ use qcc_compiler::{Result, integer, pipeline};
 
 use crate::args::{DataArgs, LanguageArg, ModelArgs, QuantizeArgs, TargetArgs};
 use crate::compile::{Cost, summary};
+use crate::json::Json;
+use crate::limit::Counted;
 use crate::output;
 use crate::prepare::{self, Fallback};
 use crate::programs::Lowered;
@@ -15,6 +17,18 @@ use crate::programs::Lowered;
 #[command(after_help = "\
 The program is compiled with -O3 and evaluated on one thread. Cycles follow from times and the processor's clock,
 which is timed with a chain of additions. Times of layers include some nanoseconds each for reading the time.
+
+Operations are counted from the kernels' loops, each as the instructions that it is spelled with; `peak` is the
+MACs of an operation if there were only products, `op/cycle` how many are executed. `limited by` is what most of a
+layer's operations are for:
+  products      multiplying and adding up; chains of so many steps are summed in 16 bits
+  padding       products with nothing: channels or depth that fill no vector
+  unsafe pairs  products that 16 bits hold only for activations less 128
+  operands      bringing activations and weights to registers
+  rescaling     from sums to results
+  memory        waiting for constants beyond the nearest cache: each is hardly used again, and less than 2
+                operations are executed a cycle
+  tables, moves, arithmetic   layers without products
 
 Examples:
   qcc bench net.onnx --target x86_64-avx2
@@ -34,6 +48,9 @@ pub(crate) struct Args {
     /// How often the network is evaluated
     #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     quantize: QuantizeArgs,
     #[command(flatten)]
@@ -59,7 +76,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let repeats = args.repeats as usize;
     let total = lowered.build(&compiler, false)?.time(&sample, repeats)?;
     let layers = lowered.build(&compiler, true)?.time(&sample, repeats)?;
-    output::print(&text(&lowered, &total, &layers));
+    let rows = rows(&lowered, &layers);
+    match args.json {
+        true => output::print(&(json(&lowered, &rows, &total).text(0) + "\n")),
+        false => output::print(&text(&lowered, &rows, &total)),
+    }
     eprintln!(
         "{} on {}: {}",
         compiler.name,
@@ -69,47 +90,119 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-fn text(lowered: &Lowered, total: &Timing, layers: &Timing) -> String {
+/// A layer: its calls together.
+struct Row {
+    layer: String,
+    time: f64,
+    counted: Counted,
+}
+
+impl Row {
+    /// Operations of a cycle.
+    fn rate(&self, total: &Timing) -> Option<f64> {
+        let cycles = total.rate? * self.time;
+        (cycles > 0.0).then(|| self.counted.work.total() as f64 / cycles)
+    }
+}
+
+fn rows(lowered: &Lowered, layers: &Timing) -> Vec<Row> {
     let calls = lowered.program.calls.iter().zip(&layers.calls);
-    let mut each: Vec<(String, f64, u64)> = vec![];
+    let mut rows: Vec<Row> = vec![];
     for (call, time) in calls {
-        // A layer of several calls is one row.
-        match each.last_mut().filter(|(layer, ..)| *layer == call.layer) {
-            Some((_, sum, macs)) => (*sum, *macs) = (*sum + time, *macs + call.macs),
-            None => each.push((call.layer.clone(), *time, call.macs)),
+        let counted = Counted::of(call, &lowered.program, &lowered.target);
+        match rows.last_mut().filter(|row| row.layer == call.layer) {
+            Some(row) => {
+                row.time += time;
+                row.counted = row.counted.and(counted);
+            }
+            None => rows.push(Row {
+                layer: call.layer.clone(),
+                time: *time,
+                counted,
+            }),
         }
     }
-    let sum: f64 = each.iter().map(|(_, time, _)| time).sum();
-    let rate = |macs: u64, time: f64| match total.rate {
-        Some(cycles) if macs > 0 => format!("{:.2}", macs as f64 / (time * cycles)),
+    rows
+}
+
+fn text(lowered: &Lowered, rows: &[Row], total: &Timing) -> String {
+    let sum: f64 = rows.iter().map(|row| row.time).sum();
+    let rate = |count: u64, time: f64| match total.rate {
+        Some(cycles) if count > 0 => format!("{:.2}", count as f64 / (time * cycles)),
         _ => String::new(),
     };
-    let mut rows: Vec<_> = each
-        .iter()
-        .map(|(layer, time, macs)| {
-            vec![
-                output::shortened(layer),
-                micros(*time),
-                format!("{:.1}", 100.0 * time / sum.max(1.0)),
-                output::grouped(*macs),
-                rate(*macs, *time),
-            ]
-        })
-        .collect();
+    let row = |row: &Row| {
+        let Counted { work, macs, .. } = row.counted;
+        vec![
+            output::shortened(&row.layer),
+            micros(row.time),
+            format!("{:.1}", 100.0 * row.time / sum.max(1.0)),
+            output::grouped(macs),
+            rate(macs, row.time),
+            rate(work.total(), row.time),
+            row.counted
+                .peak()
+                .map_or(String::new(), |peak| format!("{peak:.1}")),
+            row.counted.text(row.rate(total)),
+        ]
+    };
+    let mut table: Vec<_> = rows.iter().map(row).collect();
     let macs = Cost::of(&lowered.program).macs;
-    rows.push(vec![
+    let work: u64 = rows.iter().map(|row| row.counted.work.total()).sum();
+    table.push(vec![
         "total".into(),
         micros(total.best),
         "100.0".into(),
         output::grouped(macs),
         rate(macs, total.best),
+        rate(work, total.best),
+        String::new(),
+        String::new(),
     ]);
-    let table = output::table(&["layer", "µs", "%", "MACs", "MAC/cycle"], &rows, 1);
+    let header = [
+        "layer",
+        "µs",
+        "%",
+        "MACs",
+        "MAC/cycle",
+        "op/cycle",
+        "peak",
+        "limited by",
+    ];
+    let table = output::table(&header, &table, 1);
     let clock = total.rate.map_or(String::new(), |cycles| {
         format!("; {cycles:.2} cycles a nanosecond, by timed additions")
     });
     let median = micros(total.median);
     format!("{table}median of the total: {median} µs{clock}\n")
+}
+
+fn json(lowered: &Lowered, rows: &[Row], total: &Timing) -> Json {
+    let optional = |x: Option<f64>| x.map_or(Json::Null, Json::Number);
+    let row = |row: &Row| {
+        let (word, part) = row.counted.limit(row.rate(total));
+        let work = row.counted.work;
+        Json::Object(vec![
+            ("name", Json::Text(row.layer.clone())),
+            ("nanoseconds", Json::Number(row.time)),
+            ("macs", Json::int(row.counted.macs)),
+            ("operations", Json::int(work.total())),
+            ("products", Json::int(work.products)),
+            ("multiplied", Json::int(work.multiplied)),
+            ("constant_bytes", Json::int(row.counted.constants)),
+            ("peak", optional(row.counted.peak())),
+            ("limit", Json::Text(word.to_string())),
+            ("part", Json::Number(part)),
+        ])
+    };
+    Json::Object(vec![
+        ("target", Json::Text(lowered.target.name.clone())),
+        ("nanoseconds", Json::Number(total.best)),
+        ("median_nanoseconds", Json::Number(total.median)),
+        ("cycles_a_nanosecond", optional(total.rate)),
+        ("macs", Json::int(Cost::of(&lowered.program).macs)),
+        ("layers", Json::List(rows.iter().map(row).collect())),
+    ])
 }
 
 /// Microseconds to three digits or more.

@@ -11,6 +11,7 @@ mod compile;
 mod eval;
 mod inspect;
 mod json;
+mod limit;
 mod output;
 mod prepare;
 mod programs;

@@ -9,8 +9,10 @@ mod ir;
 mod name;
 mod program;
 mod simplify;
+mod work;
 
 pub use ir::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
 pub use name::identifier;
 pub use program::{Call, Constant, Port, Program, Slot};
 pub use simplify::simplified;
+pub use work::Work;
