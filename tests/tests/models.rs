@@ -87,6 +87,7 @@ fn header(name: &str) -> Header {
         options: String::new(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         trace: false,
+        thread_pool: false,
     }
 }
 

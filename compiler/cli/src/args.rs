@@ -236,6 +236,7 @@ impl TargetArgs {
     pub(crate) fn options(&self) -> lower::Options {
         lower::Options {
             channels_last_input: self.channels_last,
+            ..lower::Options::default()
         }
     }
 

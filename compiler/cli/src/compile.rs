@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use qcc_compiler::Result;
 use qcc_compiler::backend::Header;
-use qcc_compiler::integer;
 use qcc_compiler::ir::Model;
 use qcc_compiler::kernel::{Program, identifier};
 use qcc_compiler::pipeline::{self, Source};
 use qcc_compiler::target::Language;
+use qcc_compiler::{integer, lower};
 
 use crate::args::{DataArgs, LanguageArg, ModelArgs, QuantizeArgs, TargetArgs};
 use crate::output;
@@ -44,6 +44,16 @@ pub(crate) struct Args {
     /// Name of the Rust module or prefix of C names; the output's or the model's where not given
     #[arg(long)]
     name: Option<String>,
+    /// Add an entry that shares the work of each large layer among threads, at most so many
+    ///
+    /// In C `NAME_run_parallel` takes the caller's parallel-for, in Rust `run_parallel` something that is
+    /// `Threads`. Small layers, and those whose parts depend on each other, stay on the calling thread. The
+    /// integers are the same for any number of threads.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..))]
+    threads: Option<u8>,
+    /// With --threads, in Rust: add threads of the standard library that wait for such work
+    #[arg(long, requires = "threads")]
+    thread_pool: bool,
     #[command(flatten)]
     quantize: QuantizeArgs,
     #[command(flatten)]
@@ -53,6 +63,11 @@ pub(crate) struct Args {
 /// Compiles, writes the files, and says on stderr what the network costs.
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let language = args.language();
+    if args.thread_pool && language == Language::C {
+        report::usage(
+            "C has no threads of its own: without --thread-pool the caller's parallel-for shares the work",
+        );
+    }
     let name = args.name();
     let target = args.target.load()?;
     let prepared = prepare::prepare(
@@ -62,7 +77,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Fallback::BatchNorm,
         &args.target.target,
     )?;
-    let program = pipeline::lower(&prepared.integer, &target, &args.target.options(), &name)?;
+    let options = lower::Options {
+        threads: args.threads.unwrap_or(0).into(),
+        ..args.target.options()
+    };
+    let program = pipeline::lower(&prepared.integer, &target, &options, &name)?;
     let source = pipeline::print(&program, &target, language, &args.header()?);
     args.write(&source, &name)?;
     if let Some(text) = in_floating_point(&prepared.integer) {
@@ -159,10 +178,24 @@ impl Args {
         let file = self.model.model.file_name().unwrap_or_default();
         Ok(Header {
             model: file.to_string_lossy().into_owned(),
-            options: self.target.describe() + &self.model.describe() + &self.quantize.describe()?,
+            options: self.target.describe()
+                + &self.describe_threads()
+                + &self.model.describe()
+                + &self.quantize.describe()?,
             version: env!("CARGO_PKG_VERSION").to_string(),
             trace: false,
+            thread_pool: self.thread_pool,
         })
+    }
+
+    fn describe_threads(&self) -> String {
+        let pool = if self.thread_pool {
+            " --thread-pool"
+        } else {
+            ""
+        };
+        let threads = self.threads.map(|n| format!(" --threads {n}{pool}"));
+        threads.unwrap_or_default()
     }
 
     fn write(&self, source: &Source, name: &str) -> Result<()> {

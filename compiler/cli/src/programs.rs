@@ -42,6 +42,7 @@ impl Lowered {
             options: format!("--target {}", self.target.name),
             version: env!("CARGO_PKG_VERSION").to_string(),
             trace,
+            thread_pool: false,
         };
         pipeline::print(&self.program, &self.target, language, &header)
     }

@@ -8,7 +8,7 @@ use qcc_compiler::data::{self, InputRange, Preprocess, Preset};
 use qcc_compiler::ir::Numerics;
 use qcc_compiler::passes::quantize::{BiasCorrection, Equalisation, LayerTexts, Scheme, Texts};
 use syn::parse::{Parse, ParseStream};
-use syn::{Ident, LitInt, LitStr, Token, bracketed, token};
+use syn::{Ident, LitBool, LitInt, LitStr, Token, bracketed, token};
 
 /// The arguments of `include_model!`.
 pub(crate) struct Arguments {
@@ -28,6 +28,10 @@ pub(crate) struct Arguments {
     pub(crate) batch: usize,
     /// Whether the integers of activations are signed.
     pub(crate) signed: bool,
+    /// How many threads may share the work of a layer; 0 where there is no entry for several.
+    pub(crate) threads: usize,
+    /// Whether threads of the standard library come with the module.
+    pub(crate) thread_pool: bool,
     /// What operators on integers compute.
     pub(crate) numerics: Numerics,
     /// Precision, and what else is said of weights.
@@ -35,7 +39,7 @@ pub(crate) struct Arguments {
 }
 
 const KNOWN: &str = "calibrate, ranges, input_range, name, preset, scale, mean, std, layout, resize, channels, samples, batch, \
-                     input_type, numerics, precision, weights, rounding, equalisation, bias_correction and layers";
+                     input_type, threads, thread_pool, numerics, precision, weights, rounding, equalisation, bias_correction and layers";
 
 impl Parse for Arguments {
     fn parse(input: ParseStream) -> syn::Result<Arguments> {
@@ -48,6 +52,8 @@ impl Parse for Arguments {
             data: data::Options::default(),
             batch: 1,
             signed: false,
+            threads: 0,
+            thread_pool: false,
             numerics: Numerics::default(),
             precision: Texts::default(),
         };
@@ -110,6 +116,8 @@ impl Arguments {
             "samples" => self.data.limit = Some(positive(input)?),
             "batch" => self.batch = positive(input)?,
             "input_type" => self.signed = signed(input)?,
+            "threads" => self.threads = positive(input)?,
+            "thread_pool" => self.thread_pool = input.parse::<LitBool>()?.value,
             "numerics" => self.numerics = parsed(input, FromStr::from_str)?,
             "precision" => self.precision.precision = Some(scheme(input)?),
             "weights" => self.precision.weights = Some(scheme(input)?),

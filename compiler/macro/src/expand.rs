@@ -145,7 +145,10 @@ fn items(
     path: &Path,
 ) -> syn::Result<TokenStream> {
     let at_model = |e| error(arguments.model.span(), &e);
-    let options = lower::Options::default();
+    let options = lower::Options {
+        threads: arguments.threads,
+        ..lower::Options::default()
+    };
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let program = pipeline::lower(model, target, &options, &stem).map_err(at_model)?;
     let header = Header {
@@ -160,6 +163,7 @@ fn items(
         },
         version: env!("CARGO_PKG_VERSION").to_string(),
         trace: false,
+        thread_pool: arguments.thread_pool,
     };
     let Source::Rust(text) = pipeline::print(&program, target, Language::Rust, &header) else {
         unreachable!("Rust was asked for");

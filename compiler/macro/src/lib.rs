@@ -43,6 +43,8 @@ use syn::parse_macro_input;
 /// | `samples = 100` | at most this many samples of each source |
 /// | `batch = 1` | extent of the batch axis, where the file leaves it open |
 /// | `input_type = "i8"` | integers of activations, inputs and outputs; `"u8"` when left out |
+/// | `threads = 4` | adds `run_parallel`, with which at most so many threads share each large layer |
+/// | `thread_pool = true` | adds `ThreadPool`, threads of the standard library for `run_parallel` |
 /// | `numerics = "tflite"` | operators compute as the reference kernels of TFLite do; else as ONNX's pages say |
 /// | `precision`, `weights`, `rounding` | as of `qcc compile`: `"w4a8"`, `"per-tensor"`, `"gptq"` |
 /// | `equalisation` | as of `qcc compile`: `"none"`, `"scales"`, `"shifts"` |

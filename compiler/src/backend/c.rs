@@ -46,7 +46,8 @@ pub fn print(program: &Program, target: &Target, header: &Header) -> Source {
         trace => header.trace,
         reals => has_reals(program),
         unused => unused(program).iter().map(|p| p.parameter.clone()).collect::<Vec<_>>(),
-        calls => program.calls.iter().enumerate().map(|(i, c)| call(i, c, &names, program, target, header)).collect::<Vec<_>>(),
+        calls => calls(program, &names, target, header),
+        parts => parts(program, &names, target),
         ..frame.clone()
     };
     Source {
@@ -98,6 +99,9 @@ fn frame(program: &Program, target: &Target, header: &Header) -> Value {
         flash_bytes => flash_bytes(program),
         macs => macs(program),
         call_run => call_run(name, inputs.iter().chain(&outputs)),
+        threads => program.threads,
+        run_parallel => parallel_signature(program, &inputs, &outputs),
+        call_parallel => call_parallel(program, &inputs, &outputs),
         run => signature(&format!("{name}_run"), &inputs, &outputs, |p| c_type(p.scalar)),
         run_f32 => signature(&format!("{name}_run_f32"), &inputs, &outputs, |_| "float"),
     }
@@ -167,6 +171,33 @@ fn signature(
     let mut text = String::new();
     wrap::line(&mut text, 0, &format!("int {name}({})", params.join(", ")));
     text.trim_end().to_string()
+}
+
+/// `int NAME_run_parallel(.., size_t threads, NAME_parallel_for parallel_for, void *context)`.
+fn parallel_signature(program: &Program, inputs: &[Described], outputs: &[Described]) -> String {
+    let name = &program.name;
+    let run = signature(&format!("{name}_run_parallel"), inputs, outputs, |p| {
+        c_type(p.scalar)
+    });
+    let run: Vec<&str> = run.lines().map(str::trim).collect();
+    let run = run.join(" ").replace("( ", "(").replace(" )", ")");
+    let run = run.trim_end_matches(')');
+    let threads = format!("size_t threads, {name}_parallel_for parallel_for, void *context");
+    let mut text = String::new();
+    wrap::line(&mut text, 0, &format!("{run}, {threads})"));
+    text.trim_end().to_string()
+}
+
+/// The call of `run_parallel` in `run`.
+fn call_parallel(program: &Program, inputs: &[Described], outputs: &[Described]) -> String {
+    let ports = inputs.iter().chain(outputs).map(|p| p.parameter.clone());
+    let given = ["arena", "1", "NULL", "NULL"].map(str::to_string);
+    let args: Vec<String> = ports.chain(given).collect();
+    statement(&format!(
+        "return {}_run_parallel({});",
+        program.name,
+        args.join(", ")
+    ))
 }
 
 /// The call of `run` in `run_f32`.
@@ -251,18 +282,14 @@ fn kernel(kernel: &Kernel, name: &str, program: &Program, target: &Target) -> St
     } else {
         "restrict "
     };
-    let params: Vec<String> = kernel
-        .buffers
-        .iter()
-        .map(|b| {
-            let constant = if b.mutable { "" } else { "const " };
-            format!(
-                "{constant}{} *{restrict}{}",
-                spelling.scalar(b.elem),
-                b.name
-            )
-        })
-        .collect();
+    let buffers = kernel.buffers.iter().map(|b| {
+        let constant = if b.mutable { "" } else { "const " };
+        let ty = spelling.scalar(b.elem);
+        format!("{constant}{ty} *{restrict}{}", b.name)
+    });
+    let part = ["size_t part".to_string(), "size_t parts".to_string()];
+    let part = part.into_iter().filter(|_| kernel.in_parts());
+    let params: Vec<String> = buffers.chain(part).collect();
     let params = if params.is_empty() {
         "void".to_string()
     } else {
@@ -322,23 +349,48 @@ fn block(out: &mut String, indent: usize, body: &[Stmt], spelling: &Spelling) {
     }
 }
 
-/// The lines of one call in `run`.
-fn call(
-    index: usize,
-    call: &Call,
-    names: &[String],
-    program: &Program,
-    target: &Target,
-    header: &Header,
-) -> String {
+/// The lines of each call in `run`, or in `run_parallel` where there is one.
+fn calls(program: &Program, names: &[String], target: &Target, header: &Header) -> Vec<String> {
+    let calls = program.calls.iter().enumerate().map(|(index, made)| {
+        let mut out = String::new();
+        if program.kernels[made.kernel].in_parts() {
+            let share = format!("share(&run, {index}, parallel_for, context);");
+            wrap::line(&mut out, 4, &share);
+        } else {
+            wrap::line(&mut out, 4, &call(made, names, program, target, ""));
+        }
+        if header.trace {
+            wrap::line(&mut out, 4, &format!("{}_trace({index});", program.name));
+        }
+        out.trim_end().to_string()
+    });
+    calls.collect()
+}
+
+/// The cases of `run_part`: each call that runs in parts.
+fn parts(program: &Program, names: &[String], target: &Target) -> Vec<String> {
+    let calls = program.calls.iter().enumerate();
+    let calls = calls.filter(|(_, call)| program.kernels[call.kernel].in_parts());
+    let cases = calls.map(|(index, made)| {
+        let mut out = String::new();
+        wrap::line(&mut out, 4, &format!("case {index}:"));
+        wrap::line(&mut out, 8, &call(made, names, program, target, "run->"));
+        wrap::line(&mut out, 8, "break;");
+        out.trim_end().to_string()
+    });
+    cases.collect()
+}
+
+/// A call whose ports and arena are variables that begin with `prefix`.
+fn call(call: &Call, names: &[String], program: &Program, target: &Target, prefix: &str) -> String {
     let spelling = spelling(target, None, &[]);
     let (inputs, outputs) = describe(program);
     let kernel = &program.kernels[call.kernel];
     let arg = |(slot, buffer): (&Slot, &crate::kernel::Buffer)| {
         let (base, scalar, offset) = place(*slot, &inputs, &outputs);
         let address = match offset {
-            0 => base.to_string(),
-            offset => format!("{base} + {offset}"),
+            0 => format!("{prefix}{base}"),
+            offset => format!("{prefix}{base} + {offset}"),
         };
         let constant = if buffer.mutable { "" } else { "const " };
         let ty = spelling.scalar(buffer.elem);
@@ -348,15 +400,9 @@ fn call(
             (false, _) => format!("({constant}{ty} *)({address})"),
         }
     };
-    let args: Vec<String> = call.args.iter().zip(&kernel.buffers).map(arg).collect();
-    let mut out = String::new();
-    wrap::line(
-        &mut out,
-        4,
-        &format!("{}({});", names[call.kernel], args.join(", ")),
-    );
-    if header.trace {
-        wrap::line(&mut out, 4, &format!("{}_trace({index});", program.name));
+    let mut args: Vec<String> = call.args.iter().zip(&kernel.buffers).map(arg).collect();
+    if kernel.in_parts() {
+        args.extend(["part".to_string(), format!("{prefix}parts")]);
     }
-    out.trim_end().to_string()
+    format!("{}({});", names[call.kernel], args.join(", "))
 }

@@ -24,6 +24,8 @@ pub struct Header {
     /// Whether a function of the caller is told the number of each call when it is done: `NAME_trace` in C,
     /// `super::trace` in Rust.
     pub trace: bool,
+    /// Whether a program that threads share comes with threads of the standard library, where the language has them.
+    pub thread_pool: bool,
 }
 
 /// Bytes of the constants that a program reads.
@@ -86,7 +88,7 @@ fn statements(body: &[Stmt], found: &mut BTreeSet<&'static str>) {
 
 fn expression(expr: &Expr, found: &mut BTreeSet<&'static str>) {
     match expr {
-        Expr::Int(_) | Expr::Var(_) => {}
+        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } => {}
         Expr::Add(a, b) => {
             expression(a, found);
             expression(b, found);
@@ -103,6 +105,18 @@ fn expression(expr: &Expr, found: &mut BTreeSet<&'static str>) {
 fn function_names(program: &Program, target: &Target) -> Vec<String> {
     let reserved = target.snippet_names().chain(["run", "run_f32", "quantize"]);
     let mut taken: Vec<String> = reserved.map(str::to_string).collect();
+    if program.threads > 0 {
+        let own = [
+            "run_parallel",
+            "run_parallel_unchecked",
+            "run_part",
+            "share",
+            "evaluate",
+            "look",
+            "wait_for_work",
+        ];
+        taken.extend(own.map(str::to_string));
+    }
     taken.extend(program.constants.iter().map(|c| c.name.clone()));
     let first = taken.len();
     for kernel in &program.kernels {

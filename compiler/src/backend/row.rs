@@ -25,6 +25,16 @@ impl Spelling<'_> {
             },
             Expr::Mul(a, b) => format!("{} * {b}", parenthesised(self.expr(a))),
             Expr::At(buffer, index) => self.address(buffer, index),
+            Expr::Share { count, next } => {
+                let times = match count {
+                    1 => String::new(),
+                    count => format!("{count} * "),
+                };
+                match next {
+                    false => format!("{times}part / parts"),
+                    true => format!("{times}(part + 1) / parts"),
+                }
+            }
             Expr::Op(name, args) => self.row(name, args),
         }
     }

@@ -65,6 +65,7 @@ fn program() -> Program {
         kernels: vec![],
         constants: vec![],
         calls: vec![call(0), call(3)],
+        threads: 0,
     }
 }
 

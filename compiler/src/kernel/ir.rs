@@ -40,6 +40,14 @@ pub enum Expr {
     Mul(Box<Expr>, i64),
     /// The address of element `index` of buffer `name`.
     At(String, Box<Expr>),
+    /// The first of `count` turns of a loop that belongs to this part of a call, or where `next` is set to the
+    /// next part: `count · part / parts` or `count · (part + 1) / parts`, rounded down.
+    Share {
+        /// Turns of all parts together.
+        count: i64,
+        /// Whether the next part is asked for.
+        next: bool,
+    },
     /// A row of the target table, applied to arguments.
     Op(&'static str, Vec<Expr>),
 }
@@ -112,11 +120,36 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// Whether it does one part of its work at a time: it is told which, as the indices `part` and `parts`.
+    pub fn in_parts(&self) -> bool {
+        shares(&self.body)
+    }
+
     /// What its comment says was proven: of each line what follows the word.
     pub fn proven(&self) -> impl Iterator<Item = &str> {
         self.comment
             .iter()
             .filter_map(|line| line.split_once("Proven: ").map(|(_, proven)| proven))
+    }
+}
+
+fn shares(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match stmt {
+        Stmt::For { start, body, .. } => start.shares() || shares(body),
+        _ => false,
+    })
+}
+
+impl Expr {
+    /// Whether its value depends on the part of the call.
+    pub(crate) fn shares(&self) -> bool {
+        match self {
+            Expr::Share { .. } => true,
+            Expr::Int(_) | Expr::Var(_) => false,
+            Expr::Add(a, b) => a.shares() || b.shares(),
+            Expr::Mul(a, _) | Expr::At(_, a) => a.shares(),
+            Expr::Op(_, args) => args.iter().any(Expr::shares),
+        }
     }
 }
 

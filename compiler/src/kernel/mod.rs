@@ -4,6 +4,7 @@
 //! `dot` means is fixed by `interp`, how it is spelled on a machine is a row in `targets/<machine>.toml`.
 //! `targets/README.md` lists the vocabulary.
 
+mod access;
 pub mod interp;
 mod ir;
 mod name;
@@ -11,6 +12,7 @@ mod program;
 mod simplify;
 mod work;
 
+pub use access::{Access, accesses};
 pub use ir::{Buffer, Expr, Kernel, Scalar, Stmt, at, int, op, var};
 pub use name::identifier;
 pub use program::{Call, Constant, Port, Program, Slot};

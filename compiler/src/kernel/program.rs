@@ -22,6 +22,9 @@ pub struct Program {
     pub constants: Vec<Constant>,
     /// Run in order.
     pub calls: Vec<Call>,
+    /// How many parts a kernel that [runs in parts](Kernel::in_parts) may be cut into, at most; where it is 0, none
+    /// does, and there is no entry for several threads.
+    pub threads: usize,
 }
 
 /// An input or output of a program: a dense row-major tensor in the caller's memory.

@@ -538,6 +538,7 @@ impl Filled {
                 args,
                 macs: 0,
             }],
+            threads: 0,
         };
         interp::run(&program, target, &data).remove(0)
     }

@@ -38,6 +38,7 @@ impl Lowering<'_> {
             calls: calls.collect(),
             kernels: self.kernels,
             constants: self.constants,
+            threads: 0,
         }
     }
 

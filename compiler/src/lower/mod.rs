@@ -6,6 +6,7 @@
 //!    over an operand that dies), and how wide a halo each region has.
 //! 4. Each family's file turns its nodes into calls of kernels over *places*, not addresses.
 //! 5. `memory`: lifetimes are read off the calls, places become addresses in one arena.
+//! 6. `parts`: where several threads are asked for, which loops they share.
 //!
 //! [`Lowering`] is what a family's file works with.
 
@@ -19,6 +20,7 @@ mod matmul;
 mod memory;
 mod movement;
 mod needs;
+mod parts;
 mod plan;
 mod pool;
 mod ports;
@@ -42,12 +44,15 @@ use crate::{Result, bail};
 pub use context::Lowering;
 pub use memory::Place;
 pub use needs::Needs;
+pub use parts::{WORTH, share};
 
 /// Choices that the user makes about the emitted program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether images of the caller's inputs lie channels last (`[N, H, W, C]`) instead of as in ONNX.
     pub channels_last_input: bool,
+    /// How many threads may share the work of a layer, at most; 0 where the program has no entry for several.
+    pub threads: usize,
 }
 
 /// Lowers a quantized model for one machine.
@@ -61,7 +66,11 @@ pub fn lower(model: &Model, target: &Target, options: &Options) -> Result<Progra
         lower_node(&mut cx, node).map_err(|e| e.at(&node.label()))?;
     }
     ports::write_outputs(&mut cx);
-    Ok(cx.finish(options))
+    let mut program = cx.finish(options);
+    if options.threads > 0 {
+        share(&mut program, target, options.threads, WORTH);
+    }
+    Ok(program)
 }
 
 /// The only list of operators in lowering, beside that of nodes in floating point.

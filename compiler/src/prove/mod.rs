@@ -2,6 +2,7 @@
 
 mod chains;
 mod links;
+mod parts;
 mod scale;
 mod winograd;
 
@@ -10,6 +11,7 @@ use crate::{Result, bail};
 
 pub use chains::{Reach, chains, pairs};
 pub use links::{Link, linked};
+pub use parts::parts;
 pub use scale::{average, once};
 pub use winograd::winograd;
 

@@ -1,5 +1,5 @@
 /* Times an emitted network called `network`: for each number of seconds on stdin, writes the nanoseconds of the
- * median evaluation, and how many evaluations there were. */
+ * median evaluation, and how many evaluations there were. With -DTHREADS=N so many threads share each layer. */
 #define _POSIX_C_SOURCE 199309L
 #include "network.h"
 #include <stdio.h>
@@ -21,6 +21,15 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+#ifdef THREADS
+static void parallel(void *context, size_t parts, void (*work)(void *, size_t), void *run) {
+    (void)context;
+#pragma omp parallel for schedule(static, 1) num_threads(THREADS)
+    for (size_t part = 0; part < parts; part++)
+        work(run, part);
+}
+#endif
+
 int main(void) {
     /* Elements of at most 4 bytes; those of integers have 1 or 2. */
     unsigned char *input = calloc(NETWORK_INPUT_SIZE, 4), *output = calloc(NETWORK_OUTPUT_SIZE, 4);
@@ -35,7 +44,11 @@ int main(void) {
         double end = now() + seconds * 1e9;
         while (count < 3 || (now() < end && count < MOST)) {
             double start = now();
+#ifdef THREADS
+            network_run_parallel((void *)input, (void *)output, arena, THREADS, parallel, NULL);
+#else
             network_run((void *)input, (void *)output, arena);
+#endif
             times[count++] = now() - start;
         }
         qsort(times, count, sizeof *times, compare);

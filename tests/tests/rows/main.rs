@@ -195,6 +195,7 @@ fn program(target: &Target, cases: &[Case], numbers: &Numbers) -> Program {
         calls,
         kernels,
         constants,
+        threads: 0,
     }
 }
 

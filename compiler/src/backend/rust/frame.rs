@@ -106,7 +106,8 @@ pub(super) fn parameters(
     quote!(#(#inputs,)* #(#outputs,)* arena: &mut #arena)
 }
 
-fn arguments(program: &Program) -> TokenStream {
+/// The names of `parameters`.
+pub(super) fn arguments(program: &Program) -> TokenStream {
     let (inputs, outputs) = describe(program);
     let ports = inputs.iter().chain(&outputs);
     let names = ports.map(|p| format_ident!("{}", p.parameter));
@@ -121,19 +122,40 @@ pub(super) fn run(
     header: &Header,
 ) -> TokenStream {
     let parameters = parameters(program, |p| number(p.scalar), "Arena");
-    let calls = calls(program, names, target, header);
     let features = &target.rust.features;
+    let arguments = arguments(program);
+    let list = features.join(",");
+    let enable = (!features.is_empty()).then(|| quote!(#[target_feature(enable = #list)]));
+    let mut body = calls(program, names, target, header);
+    let mut evaluate = None;
+    // Where threads may share layers, all entries have one list of calls.
+    if program.threads > 0 {
+        let qualifier = enable.as_ref().map(|_| quote!(unsafe));
+        evaluate = Some(quote! {
+            /// Evaluates the network, with the help of threads where they are given.
+            #enable
+            #qualifier fn evaluate(#parameters, threads: Option<&dyn Threads>) {
+                #body
+            }
+        });
+        body = match features.is_empty() {
+            true => quote!(evaluate(#arguments, None);),
+            false => quote! {
+                note!("SAFETY: the caller's processor has the features.");
+                unsafe { evaluate(#arguments, None) }
+            },
+        };
+    }
     if features.is_empty() {
         return quote! {
             /// Evaluates the network.
             pub fn run(#parameters) {
-                #calls
+                #body
             }
+            #evaluate
         };
     }
-    let arguments = arguments(program);
     let exists = exists(features);
-    let list = features.join(",");
     let safety = format!(
         " The processor has these features: {}.",
         features.join(", ")
@@ -157,10 +179,11 @@ pub(super) fn run(
         /// # Safety
         ///
         #[doc = #safety]
-        #[target_feature(enable = #list)]
+        #enable
         pub unsafe fn run_unchecked(#parameters) {
-            #calls
+            #body
         }
+        #evaluate
     }
 }
 
@@ -175,7 +198,9 @@ pub(super) fn exists(features: &[String]) -> Option<TokenStream> {
 
 fn calls(program: &Program, names: &[String], target: &Target, header: &Header) -> TokenStream {
     let (inputs, outputs) = describe(program);
-    let unused: Vec<String> = unused(program).into_iter().map(|p| p.parameter).collect();
+    let in_parts = program.kernels.iter().any(|kernel| kernel.in_parts());
+    let unused = unused(program).into_iter().filter(|_| !in_parts);
+    let unused: Vec<String> = unused.map(|p| p.parameter).collect();
     let pointer = |p: &Described, pointer: TokenStream| {
         let name = format_ident!("{}", p.parameter);
         match unused.contains(&p.parameter) {
@@ -186,22 +211,33 @@ fn calls(program: &Program, names: &[String], target: &Target, header: &Header) 
     let input = inputs.iter().map(|p| pointer(p, quote!(as_ptr)));
     let output = outputs.iter().map(|p| pointer(p, quote!(as_mut_ptr)));
     let mut slots = program.calls.iter().flat_map(|c| &c.args);
-    let memory = match slots.any(|s| matches!(s, Slot::Arena(_))) {
+    let memory = match in_parts || slots.any(|s| matches!(s, Slot::Arena(_))) {
         true => quote!(let memory = arena.0.as_mut_ptr();),
         false => quote!(let _ = arena;),
     };
     let calls = program.calls.iter().enumerate().map(|(i, c)| {
-        let call = call(c, &names[c.kernel], program, target, (&inputs, &outputs));
-        let trace = header.trace.then(|| {
-            let i = Literal::usize_unsuffixed(i);
-            quote!(super::trace(#i);)
-        });
-        quote!(#call #trace)
+        let number = Literal::usize_unsuffixed(i);
+        let call = match program.kernels[c.kernel].in_parts() {
+            true => quote!(share(&run, #number, threads)),
+            false => call(c, &names[c.kernel], program, target, &quote!()),
+        };
+        let trace = header.trace.then(|| quote!(super::trace(#number);));
+        quote!(#call; #trace)
     });
+    let run = match (program.threads, in_parts) {
+        (0, _) => None,
+        (_, false) => Some(quote!(let _ = threads;)),
+        (_, true) => {
+            let ports = inputs.iter().chain(&outputs);
+            let names = ports.map(|p| format_ident!("{}", p.parameter));
+            Some(quote!(let run = Run { #(#names,)* memory };))
+        }
+    };
     quote! {
         #(#input)*
         #(#output)*
         #memory
+        #run
         note!("SAFETY: each tensor lies within its port or the arena, as planned when the file was made.");
         unsafe {
             #(#calls)*
@@ -209,27 +245,31 @@ fn calls(program: &Program, names: &[String], target: &Target, header: &Header) 
     }
 }
 
-fn call(
+/// A call whose ports and arena are variables after `prefix`.
+pub(super) fn call(
     call: &Call,
     name: &str,
     program: &Program,
     target: &Target,
-    (inputs, outputs): (&[Described], &[Described]),
+    prefix: &TokenStream,
 ) -> TokenStream {
+    let (inputs, outputs) = describe(program);
     // A machine without floating point reads the bits of reals.
     let bits = target.ty("f32", Language::Rust) != Some("f32");
     let kernel = &program.kernels[call.kernel];
     let name = format_ident!("{name}");
     let arg = |(slot, buffer): (&Slot, &Buffer)| {
-        let (base, scalar, offset) = place(*slot, inputs, outputs);
+        let (base, scalar, offset) = place(*slot, &inputs, &outputs);
         let base = format_ident!("{base}");
         let number = Literal::usize_unsuffixed(offset);
         let add = (offset > 0).then(|| quote!(.add(#number)));
         let port = !matches!(slot, Slot::Arena(_));
         let differs = scalar != buffer.elem || (port && bits && scalar == Scalar::F32);
         let cast = differs.then(|| quote!(.cast()));
-        quote!(#base #add #cast)
+        quote!(#prefix #base #add #cast)
     };
     let args = call.args.iter().zip(&kernel.buffers).map(arg);
-    quote!(#name(#(#args),*);)
+    let part = kernel.in_parts().then(|| [quote!(part), quote!(parts)]);
+    let args = args.chain(part.into_iter().flatten());
+    quote!(#name(#(#args),*))
 }

@@ -30,14 +30,13 @@ pub(super) fn kernel(
         language: Language::Rust,
         buffers: read.chain(buffers).collect(),
     };
-    let params: Vec<String> = kernel
-        .buffers
-        .iter()
-        .map(|b| {
-            let pointer = if b.mutable { "*mut" } else { "*const" };
-            format!("{}: {pointer} {}", b.name, spelling.scalar(b.elem))
-        })
-        .collect();
+    let buffers = kernel.buffers.iter().map(|b| {
+        let pointer = if b.mutable { "*mut" } else { "*const" };
+        format!("{}: {pointer} {}", b.name, spelling.scalar(b.elem))
+    });
+    let part = ["part: usize".to_string(), "parts: usize".to_string()];
+    let part = part.into_iter().filter(|_| kernel.in_parts());
+    let params: Vec<String> = buffers.chain(part).collect();
     let mut text = String::new();
     let comment = kernel.comment.iter().flat_map(|line| wrap::words(line, 96));
     for line in comment {

@@ -4,6 +4,7 @@ mod frame;
 mod function;
 mod layout;
 mod reals;
+mod threads;
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
@@ -29,6 +30,13 @@ pub fn print(program: &Program, target: &Target, header: &Header) -> String {
     sections.push(layout(frame::sizes(program, target)));
     sections.push(layout(frame::run(program, &names, target, header)));
     sections.push(layout(reals::run_f32(program, target)));
+    if program.threads > 0 {
+        sections.push(layout(threads::run_parallel(program, target)));
+        if header.thread_pool {
+            sections.push(layout(threads::pool()));
+        }
+        sections.push(layout(threads::parts(program, &names, target)));
+    }
     sections.extend(kernels);
     sections.extend(snippets.iter().map(|s| format!("{s}\n")));
     if target.align > 8 && !program.constants.is_empty() {

@@ -33,6 +33,21 @@ pub(super) struct Memory {
     pub(super) kernel: String,
     /// The running operation, for messages.
     pub(super) operation: &'static str,
+    /// The running part of the call.
+    pub(super) part: usize,
+    /// What the parts of the call have done to each byte of the arena and the outputs; empty where there is one.
+    touched: Vec<Vec<Touched>>,
+}
+
+/// Which parts of a call have touched a byte.
+#[derive(Clone, Copy, Debug, Default)]
+struct Touched {
+    /// The part that wrote it.
+    writer: Option<usize>,
+    /// A part that read it.
+    reader: Option<usize>,
+    /// Whether several did.
+    readers: bool,
 }
 
 impl Memory {
@@ -58,6 +73,48 @@ impl Memory {
             constants: program.constants.iter().map(|c| c.bytes.clone()).collect(),
             kernel: String::new(),
             operation: "",
+            part: 0,
+            touched: vec![],
+        }
+    }
+
+    /// Begins a call of so many parts.
+    pub(super) fn begin(&mut self, parts: usize) {
+        let written = std::iter::once(&self.arena).chain(&self.outputs);
+        self.touched = match parts {
+            1 => vec![],
+            _ => written.map(|r| vec![Touched::default(); r.len()]).collect(),
+        };
+    }
+
+    /// Notes an access; one that another part's access forbids is a panic.
+    fn touch(&mut self, at: Address, len: usize, writes: bool) {
+        let index = match at.region {
+            Region::Arena => 0,
+            Region::Output(i) => i + 1,
+            Region::Input(_) | Region::Constant(_) => return,
+        };
+        let Some(region) = self.touched.get_mut(index) else {
+            return;
+        };
+        let part = self.part;
+        for byte in &mut region[at.byte as usize..][..len] {
+            let foreign = |other: Option<usize>| other.is_some_and(|other| other != part);
+            let read = foreign(byte.reader) || byte.readers;
+            assert!(
+                !foreign(byte.writer) && !(writes && read),
+                "{}: {} of part {part} at {} of {:?} touches what another part does",
+                self.kernel,
+                self.operation,
+                at.byte,
+                at.region
+            );
+            if writes {
+                byte.writer = Some(part);
+            } else {
+                byte.readers |= foreign(byte.reader);
+                byte.reader = Some(part);
+            }
         }
     }
 
@@ -74,7 +131,7 @@ impl Memory {
         }
     }
 
-    fn place(&mut self, at: Address, len: usize) -> &mut [u8] {
+    fn place(&mut self, at: Address, len: usize, writes: bool) -> &mut [u8] {
         let size = self.region(at.region).len();
         let inside = at.byte >= 0 && at.byte as usize + len <= size;
         assert!(
@@ -82,12 +139,13 @@ impl Memory {
             "{}: {} touches {len} bytes at {} of {:?}, which has {size}",
             self.kernel, self.operation, at.byte, at.region
         );
+        self.touch(at, len, writes);
         &mut self.region(at.region)[at.byte as usize..][..len]
     }
 
     /// The bytes at an address.
     pub(super) fn read(&mut self, at: Address, len: usize) -> &[u8] {
-        self.place(at, len)
+        self.place(at, len, false)
     }
 
     /// 32-bit numbers at an address aligned for them.
@@ -99,7 +157,7 @@ impl Memory {
             self.kernel,
             self.operation
         );
-        let bytes = self.place(at, len * 4);
+        let bytes = self.place(at, len * 4, false);
         let (words, _) = bytes.as_chunks::<4>();
         words.iter().map(|word| u32::from_le_bytes(*word)).collect()
     }
@@ -112,6 +170,6 @@ impl Memory {
             "{}: {} writes {:?}",
             self.kernel, self.operation, at.region
         );
-        self.place(at, bytes.len()).copy_from_slice(bytes);
+        self.place(at, bytes.len(), true).copy_from_slice(bytes);
     }
 }

@@ -22,6 +22,19 @@ use value::Value;
 
 /// Runs a program on the bytes of its inputs and returns the bytes of its outputs.
 pub fn run(program: &Program, target: &Target, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    run_in_parts(program, target, inputs, 1)
+}
+
+/// The same, with the kernels that run in parts cut into so many, the last one first.
+///
+/// A part that touches what another part of the same call has written, or writes what another has read, is a
+/// panic: such parts may not run at the same time.
+pub fn run_in_parts(
+    program: &Program,
+    target: &Target,
+    inputs: &[Vec<u8>],
+    parts: usize,
+) -> Vec<Vec<u8>> {
     let mut memory = Memory::new(program, inputs);
     let kernels: Vec<_> = program
         .kernels
@@ -38,13 +51,23 @@ pub fn run(program: &Program, target: &Target, inputs: &[Vec<u8>]) -> Vec<Vec<u8
             .map(|(b, slot)| address(*slot, b))
             .collect();
         buffers.extend_from_slice(&kernel.constants);
-        let mut run = Run {
-            target,
-            memory: &mut memory,
-            buffers,
-            vars: vec![Value::None; kernel.vars],
+        let parts = if program.kernels[call.kernel].in_parts() {
+            parts
+        } else {
+            1
         };
-        run.block(&kernel.body);
+        memory.begin(parts);
+        for part in (0..parts).rev() {
+            memory.part = part;
+            let mut run = Run {
+                target,
+                memory: &mut memory,
+                buffers: buffers.clone(),
+                vars: vec![Value::None; kernel.vars],
+                part: [part as i64, parts as i64],
+            };
+            run.block(&kernel.body);
+        }
     }
     memory.outputs()
 }
@@ -88,6 +111,7 @@ enum Term {
     Var(usize),
     Add(Box<Term>, Box<Term>),
     Mul(Box<Term>, i64),
+    Share { count: i64, next: bool },
     At(usize, Box<Term>),
     Op(&'static str, Operation, Vec<Term>),
 }
@@ -185,6 +209,10 @@ impl<'a> Names<'a> {
             Expr::Var(name) => Term::Var(self.var(name)),
             Expr::Add(a, b) => Term::Add(Box::new(self.term(a)), Box::new(self.term(b))),
             Expr::Mul(a, b) => Term::Mul(Box::new(self.term(a)), *b),
+            Expr::Share { count, next } => Term::Share {
+                count: *count,
+                next: *next,
+            },
             Expr::At(buffer, index) => Term::At(self.buffer(buffer), Box::new(self.term(index))),
             Expr::Op(name, args) => {
                 let known = operation(name);
@@ -202,6 +230,8 @@ struct Run<'a> {
     memory: &'a mut Memory,
     buffers: Vec<Address>,
     vars: Vec<Value>,
+    /// Which part of how many.
+    part: [i64; 2],
 }
 
 impl Run<'_> {
@@ -234,13 +264,19 @@ impl Run<'_> {
             Term::Int(value) => *value,
             Term::Add(a, b) => self.index(a) + self.index(b),
             Term::Mul(a, b) => self.index(a) * b,
+            Term::Share { count, next } => {
+                let [part, parts] = self.part;
+                count * (part + i64::from(*next)) / parts
+            }
             other => self.eval(other).int(),
         }
     }
 
     fn eval(&mut self, term: &Term) -> Value {
         match term {
-            Term::Int(_) | Term::Add(..) | Term::Mul(..) => Value::Int(self.index(term)),
+            Term::Int(_) | Term::Add(..) | Term::Mul(..) | Term::Share { .. } => {
+                Value::Int(self.index(term))
+            }
             Term::Var(var) => self.vars[*var].clone(),
             Term::At(buffer, index) => {
                 let mut address = self.buffers[*buffer];
@@ -324,6 +360,7 @@ mod tests {
                 args,
                 macs: 3,
             }],
+            threads: 0,
         }
     }
 
