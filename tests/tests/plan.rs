@@ -163,6 +163,7 @@ fn inputs_may_lie_channels_last() {
     let target = Target::load("x86_64-avx2").expect("the machine is known");
     let options = Options {
         channels_last_input: true,
+        ..Options::default()
     };
     let program = lower::lower(&model, &target, &options).expect("the model can be lowered");
     assert_eq!(program.inputs[0].ty.shape, [1, 5, 7, 3]);

@@ -111,6 +111,50 @@ fn convolutions_sums_and_dense_layers_run_in_parts() {
     }
 }
 
+/// A convolution of 3×3 taps on an image large enough for Winograd's way.
+fn winograd(seed: u64) -> Model {
+    let mut graph = Graph::new(seed);
+    let bytes = |scale| QuantParams::per_tensor(IntType::U8, scale, 120);
+    let x = graph.input(&[1, 48, 16, 16], bytes(0.02));
+    let w = graph.weights(&[48, 48, 3, 3], 0);
+    let op = Conv {
+        strides: [1, 1],
+        pads: around(1),
+        dilations: [1, 1],
+        groups: 1,
+        activation: Clamp::RELU,
+    };
+    let y = graph.node(op, &[x, w], bytes(0.03));
+    graph.finish(&[y])
+}
+
+#[test]
+fn each_part_has_scratch_memory_of_its_own() {
+    let target = Target::load("x86_64-avx2").expect("a machine of the list");
+    let model = winograd(1);
+    let whole = lower::lower(&model, &target, &Options::default()).expect("it can be lowered");
+    let scratch = |p: &Program| {
+        p.kernels
+            .iter()
+            .any(|k| k.buffers.iter().any(|b| b.name == "m"))
+    };
+    assert!(scratch(&whole), "it is Winograd's way");
+    let program = shared(&model, &target);
+    assert!(program.arena_bytes > whole.arena_bytes);
+    assert!(in_parts(&program) >= 2);
+    let inputs = samples(&model, 1, 1).remove(0);
+    let expected = integer::run(&model, &inputs).expect("it has an integer meaning");
+    let inputs = in_ports(&inputs, &program.inputs);
+    for parts in THREADS {
+        let found = interp::run_in_parts(&program, &target, &inputs, parts);
+        assert_eq!(
+            found,
+            in_ports(&expected, &program.outputs),
+            "{parts} parts"
+        );
+    }
+}
+
 #[test]
 fn small_layers_stay_whole() {
     let target = Target::load("x86_64-avx2").expect("a machine of the list");
@@ -358,7 +402,12 @@ fn c_computes_the_same_with_any_number_of_threads() {
         .iter()
         .map(|compiler| compiler.command.display().to_string())
         .collect();
-    let models = [random(2), random(3), trained("digits"), trained("restore")];
+    let models = [
+        random(2),
+        winograd(3),
+        trained("digits"),
+        trained("restore"),
+    ];
     for (seed, model) in models.iter().enumerate() {
         // The list has each compiler at several levels; the turns visit each compiler.
         let name = match commands

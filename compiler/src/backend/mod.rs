@@ -88,7 +88,7 @@ fn statements(body: &[Stmt], found: &mut BTreeSet<&'static str>) {
 
 fn expression(expr: &Expr, found: &mut BTreeSet<&'static str>) {
     match expr {
-        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } => {}
+        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } | Expr::Part => {}
         Expr::Add(a, b) => {
             expression(a, found);
             expression(b, found);

@@ -25,6 +25,7 @@ impl Spelling<'_> {
             },
             Expr::Mul(a, b) => format!("{} * {b}", parenthesised(self.expr(a))),
             Expr::At(buffer, index) => self.address(buffer, index),
+            Expr::Part => "part".to_string(),
             Expr::Share { count, next } => {
                 let times = match count {
                     1 => String::new(),

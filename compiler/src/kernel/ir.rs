@@ -48,6 +48,8 @@ pub enum Expr {
         /// Whether the next part is asked for.
         next: bool,
     },
+    /// The number of this part of a call.
+    Part,
     /// A row of the target table, applied to arguments.
     Op(&'static str, Vec<Expr>),
 }
@@ -144,7 +146,7 @@ impl Expr {
     /// Whether its value depends on the part of the call.
     pub(crate) fn shares(&self) -> bool {
         match self {
-            Expr::Share { .. } => true,
+            Expr::Share { .. } | Expr::Part => true,
             Expr::Int(_) | Expr::Var(_) => false,
             Expr::Add(a, b) => a.shares() || b.shares(),
             Expr::Mul(a, _) | Expr::At(_, a) => a.shares(),

@@ -95,7 +95,7 @@ fn substitute(expr: &Expr, counter: &str, value: i64) -> Expr {
     let again = |e: &Expr| substitute(e, counter, value);
     match expr {
         Expr::Var(name) if name == counter => Expr::Int(value),
-        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } => expr.clone(),
+        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } | Expr::Part => expr.clone(),
         Expr::Add(a, b) => again(a) + again(b),
         Expr::Mul(a, b) => again(a) * *b,
         Expr::At(buffer, index) => Expr::At(buffer.clone(), Box::new(again(index))),
@@ -106,7 +106,7 @@ fn substitute(expr: &Expr, counter: &str, value: i64) -> Expr {
 /// Indices as `a * 3 + b + 7`: each variable once, in order of appearance, and one number.
 fn normal(expr: &Expr) -> Expr {
     match expr {
-        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } => expr.clone(),
+        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } | Expr::Part => expr.clone(),
         Expr::At(buffer, index) => Expr::At(buffer.clone(), Box::new(normal(index))),
         // Builders add a zero point without asking whether it is 0.
         Expr::Op("add", args) if args[1] == Expr::Int(0) => normal(&args[0]),

@@ -11,7 +11,7 @@ use crate::{Result, bail};
 
 pub use chains::{Reach, chains, pairs};
 pub use links::{Link, linked};
-pub use parts::parts;
+pub use parts::{extent, parts};
 pub use scale::{average, once};
 pub use winograd::winograd;
 

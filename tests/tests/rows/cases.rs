@@ -88,7 +88,7 @@ fn addresses(expr: &Expr, buffer: &str) -> bool {
         Expr::At(name, index) => name == buffer || addresses(index, buffer),
         Expr::Add(a, b) => addresses(a, buffer) || addresses(b, buffer),
         Expr::Mul(a, _) => addresses(a, buffer),
-        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } => false,
+        Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } | Expr::Part => false,
     }
 }
 

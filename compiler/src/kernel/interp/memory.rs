@@ -102,7 +102,7 @@ impl Memory {
             let foreign = |other: Option<usize>| other.is_some_and(|other| other != part);
             let read = foreign(byte.reader) || byte.readers;
             assert!(
-                !foreign(byte.writer) && !(writes && read),
+                !(foreign(byte.writer) || writes && read),
                 "{}: {} of part {part} at {} of {:?} touches what another part does",
                 self.kernel,
                 self.operation,

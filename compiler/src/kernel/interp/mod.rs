@@ -25,7 +25,7 @@ pub fn run(program: &Program, target: &Target, inputs: &[Vec<u8>]) -> Vec<Vec<u8
     run_in_parts(program, target, inputs, 1)
 }
 
-/// The same, with the kernels that run in parts cut into so many, the last one first.
+/// The same, with the kernels that run in parts cut into so many, or as many as may be, the last one first.
 ///
 /// A part that touches what another part of the same call has written, or writes what another has read, is a
 /// panic: such parts may not run at the same time.
@@ -51,10 +51,9 @@ pub fn run_in_parts(
             .map(|(b, slot)| address(*slot, b))
             .collect();
         buffers.extend_from_slice(&kernel.constants);
-        let parts = if program.kernels[call.kernel].in_parts() {
-            parts
-        } else {
-            1
+        let parts = match program.kernels[call.kernel].in_parts() {
+            true => parts.min(program.threads),
+            false => 1,
         };
         memory.begin(parts);
         for part in (0..parts).rev() {
@@ -112,6 +111,7 @@ enum Term {
     Add(Box<Term>, Box<Term>),
     Mul(Box<Term>, i64),
     Share { count: i64, next: bool },
+    Part,
     At(usize, Box<Term>),
     Op(&'static str, Operation, Vec<Term>),
 }
@@ -213,6 +213,7 @@ impl<'a> Names<'a> {
                 count: *count,
                 next: *next,
             },
+            Expr::Part => Term::Part,
             Expr::At(buffer, index) => Term::At(self.buffer(buffer), Box::new(self.term(index))),
             Expr::Op(name, args) => {
                 let known = operation(name);
@@ -264,6 +265,7 @@ impl Run<'_> {
             Term::Int(value) => *value,
             Term::Add(a, b) => self.index(a) + self.index(b),
             Term::Mul(a, b) => self.index(a) * b,
+            Term::Part => self.part[0],
             Term::Share { count, next } => {
                 let [part, parts] = self.part;
                 count * (part + i64::from(*next)) / parts
@@ -274,7 +276,7 @@ impl Run<'_> {
 
     fn eval(&mut self, term: &Term) -> Value {
         match term {
-            Term::Int(_) | Term::Add(..) | Term::Mul(..) | Term::Share { .. } => {
+            Term::Int(_) | Term::Add(..) | Term::Mul(..) | Term::Share { .. } | Term::Part => {
                 Value::Int(self.index(term))
             }
             Term::Var(var) => self.vars[*var].clone(),

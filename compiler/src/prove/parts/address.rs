@@ -34,7 +34,7 @@ pub(super) struct Loop {
     pub(super) start: Term,
     pub(super) end: Term,
     pub(super) step: i64,
-    /// Whether the index or another loop depends on it, or parts share it.
+    /// Whether the index, or a loop that counts, depends on it.
     pub(super) counts: bool,
     /// Whether parts share its turns.
     pub(super) shared: bool,
@@ -89,13 +89,13 @@ pub(super) fn resolve(
             start,
             end,
             step: *step,
-            counts: shared.is_some(),
+            counts: false,
             shared: shared.is_some(),
         });
     }
     term.mark(&mut loops);
     for i in (0..loops.len()).rev() {
-        if loops[i].counts {
+        if loops[i].counts || loops[i].shared {
             let (outer, rest) = loops.split_at_mut(i);
             rest[0].start.mark(outer);
             rest[0].end.mark(outer);
@@ -126,7 +126,7 @@ impl Context<'_> {
                 other => self.term(other, depth)?,
             },
             Expr::Op("read_i32", args) => self.table(&args[0], depth)?,
-            Expr::Op(..) | Expr::At(..) | Expr::Share { .. } => return None,
+            Expr::Op(..) | Expr::At(..) | Expr::Share { .. } | Expr::Part => return None,
         })
     }
 
@@ -234,7 +234,22 @@ impl Term {
     }
 }
 
+impl Loop {
+    /// Whether its bounds are numbers with turns between them.
+    fn turns(&self) -> bool {
+        match (self.start.constant(), self.end.constant()) {
+            (Some(start), Some(end)) => start < end,
+            _ => false,
+        }
+    }
+}
+
 impl Resolved {
+    /// Whether the index is the same in every turn of the first `outer` loops, and the others have turns.
+    pub(super) fn repeats(&self, outer: usize) -> bool {
+        self.loops[..outer].iter().all(|l| !l.counts) && self.loops[outer..].iter().all(Loop::turns)
+    }
+
     /// The least and the greatest index, or a wider interval.
     pub(super) fn interval(&self) -> (i64, i64) {
         self.term.interval(&self.loops)

@@ -15,6 +15,12 @@ pub(super) struct Site {
     pub(super) writes: bool,
     /// The number of the shared loop around it.
     pub(super) shared: Option<usize>,
+    /// Elements from one part's memory to the next's, where each has its own.
+    pub(super) stride: i64,
+    /// The number of its statement, in the order of the text.
+    pub(super) statement: usize,
+    /// The numbers of the loops around it.
+    pub(super) loops: Vec<usize>,
 }
 
 impl Site {
@@ -46,7 +52,7 @@ fn walk(
     let Some(outer) = loops.get(depth) else {
         return visit(counters);
     };
-    if !outer.counts {
+    if !outer.counts && !outer.shared {
         return walk(loops, depth + 1, counters, visit);
     }
     let (mut at, end) = (outer.start.eval(counters), outer.end.eval(counters));
@@ -69,6 +75,8 @@ pub(super) fn sites(kernel: &Kernel, program: &Program, target: &Target) -> Resu
         scopes: vec![],
         shared: None,
         loops: 0,
+        statements: 0,
+        around: vec![],
         own: 0,
         sites: vec![],
     };
@@ -85,6 +93,10 @@ struct Walk<'a> {
     shared: Option<usize>,
     /// How many shared loops came so far.
     loops: usize,
+    /// How many statements came so far.
+    statements: usize,
+    /// The first statements of the loops around the statement, which number them.
+    around: Vec<usize>,
     /// Scopes around that loop.
     own: usize,
     sites: Vec<Site>,
@@ -94,6 +106,7 @@ impl<'a> Walk<'a> {
     fn block(&mut self, body: &'a [Stmt]) -> Result<()> {
         let outside = self.scopes.len();
         for stmt in body {
+            self.statements += 1;
             match stmt {
                 Stmt::Let {
                     name,
@@ -150,7 +163,9 @@ impl<'a> Walk<'a> {
             step: *step,
             shared,
         });
+        self.around.push(self.statements);
         self.block(body)?;
+        self.around.pop();
         self.scopes.pop();
         self.shared = before;
         Ok(())
@@ -166,7 +181,7 @@ impl<'a> Walk<'a> {
 
     fn expr(&mut self, expr: &'a Expr) -> Result<()> {
         match expr {
-            Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } => Ok(()),
+            Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } | Expr::Part => Ok(()),
             Expr::Add(a, b) => {
                 self.expr(a)?;
                 self.expr(b)
@@ -180,19 +195,42 @@ impl<'a> Walk<'a> {
                     let Expr::At(buffer, index) = access.address else {
                         continue;
                     };
-                    let index = resolve(index, &self.scopes, self.kernel, self.program);
+                    let Some((index, stride)) = without_part(index) else {
+                        bail!("an address of `{buffer}` depends on the part in another way");
+                    };
+                    let index = resolve(&index, &self.scopes, self.kernel, self.program);
                     self.sites.push(Site {
                         buffer: buffer.clone(),
                         index,
                         bytes: access.bytes,
                         writes: access.writes,
                         shared: self.shared,
+                        stride,
+                        statement: self.statements,
+                        loops: self.around.clone(),
                     });
                 }
                 args.iter().try_for_each(|a| self.expr(a))
             }
         }
     }
+}
+
+/// An index without a multiple of the part, and this multiple.
+fn without_part(index: &Expr) -> Option<(Expr, i64)> {
+    Some(match index {
+        Expr::Part => (Expr::Int(0), 1),
+        Expr::Add(a, b) => {
+            let ((a, m), (b, n)) = (without_part(a)?, without_part(b)?);
+            (a + b, m + n)
+        }
+        Expr::Mul(a, b) => {
+            let (a, n) = without_part(a)?;
+            (a * *b, n * b)
+        }
+        other if other.shares() => return None,
+        other => (other.clone(), 0),
+    })
 }
 
 /// The turns of a loop that parts share: from `first + share · step` up to the next part's `first + share · step`.
