@@ -82,6 +82,7 @@ fn run(what: &str, program: &Program, target: &Target, language: Language, cases
         options: String::new(),
         version: String::new(),
         trace: false,
+        thread_pool: false,
     };
     let (compilers, _) = harness::compilers(target, language);
     let Some(compiler) = compilers.iter().find(|c| c.name.ends_with("-O3")) else {

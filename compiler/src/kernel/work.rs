@@ -193,7 +193,7 @@ fn find_needed<'a>(body: &'a [Stmt], needed: &mut HashSet<&'a str>) {
 
 fn names<'a>(expr: &'a Expr, found: &mut HashSet<&'a str>) {
     match expr {
-        Expr::Int(_) => {}
+        Expr::Int(_) | Expr::Share { .. } | Expr::Part => {}
         Expr::Var(name) => {
             found.insert(name);
         }
@@ -251,7 +251,7 @@ impl<'a> Count<'a> {
 
     fn count(&mut self, expr: &Expr, times: u64) {
         match expr {
-            Expr::Int(_) | Expr::Var(_) => {}
+            Expr::Int(_) | Expr::Var(_) | Expr::Share { .. } | Expr::Part => {}
             Expr::Add(a, b) => {
                 self.count(a, times);
                 self.count(b, times);
@@ -349,6 +349,7 @@ mod tests {
                 bytes: [0i32, 3, 7].iter().flat_map(|x| x.to_le_bytes()).collect(),
             }],
             calls: vec![call.clone()],
+            threads: 0,
         };
         let target = Target::load("generic").unwrap();
         let work = Work::of(&call, &program, &target);
