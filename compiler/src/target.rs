@@ -145,9 +145,15 @@ pub struct Emulator {
     pub name: String,
     /// Debian's package that has it.
     pub package: String,
-    /// Commands that compile for it; those of this machine where there are none.
+    /// Commands that compile C for it, with their options; those of this machine where there are none.
     #[serde(default)]
     pub compilers: Vec<String>,
+    /// Levels of optimisation; the lowest and the highest where there are none.
+    #[serde(default)]
+    pub levels: Vec<String>,
+    /// Options with which rustc compiles for it; it does not where there are none.
+    #[serde(default)]
+    pub rust: Vec<String>,
     /// Command-line flags in place of those of `[c]`.
     #[serde(default)]
     pub flags: Vec<String>,

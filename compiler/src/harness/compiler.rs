@@ -34,6 +34,9 @@ pub struct Skipped {
 /// The compilers that are looked for.
 pub(super) const C_COMPILERS: &[&str] = &["gcc", "clang", "clang-19"];
 
+/// The lowest and the highest level of optimisation.
+pub(super) const LEVELS: [&str; 2] = ["0", "3"];
+
 /// Every compiler of a language, at the lowest and the highest level of optimisation, and those that are
 /// not installed. All treat warnings as errors.
 pub fn compilers(target: &Target, language: Language) -> (Vec<Compiler>, Vec<Skipped>) {
@@ -51,7 +54,7 @@ pub fn compilers(target: &Target, language: Language) -> (Vec<Compiler>, Vec<Ski
             });
             continue;
         }
-        for level in ["0", "3"] {
+        for level in LEVELS {
             found.push(Compiler::new(target, language, &command, level));
         }
     }

@@ -1,10 +1,10 @@
 //! Where programs of a machine run: on the processor, or in what emulates the instructions that it lacks.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::embedded::TEMPLATES;
-use crate::harness::compiler::{C_COMPILERS, answers, options};
+use crate::harness::compiler::{C_COMPILERS, LEVELS, answers, options};
 use crate::harness::{Compiler, Skipped, compilers, runs_here};
 use crate::target::{Emulator, Language, Target};
 
@@ -40,10 +40,10 @@ pub fn runner(target: &Target, emulate: bool) -> Result<Runner, Skipped> {
     let Some(emulator) = &target.emulator else {
         return Err(skipped("there is no emulator for it".to_string()));
     };
-    let found = emulated(emulator);
+    let found = emulated(target, emulator);
     match found.is_empty() {
         true => Err(skipped(format!(
-            "{} runs its C programs where {} is installed",
+            "{} runs its programs where {} is installed",
             emulator.name, emulator.package
         ))),
         false => Ok(Runner::Emulator(emulator.name.clone(), found)),
@@ -53,53 +53,63 @@ pub fn runner(target: &Target, emulate: bool) -> Result<Runner, Skipped> {
 impl Runner {
     /// The compilers of a language whose programs it runs, and what is left out.
     pub fn compilers(&self, target: &Target, language: Language) -> (Vec<Compiler>, Vec<Skipped>) {
-        match (self, language) {
-            (Runner::Processor, _) => compilers(target, language),
-            (Runner::Emulator(_, found), Language::C) => (found.clone(), vec![]),
-            (Runner::Emulator(name, _), Language::Rust) => {
-                let skipped = Skipped {
-                    name: "rustc".to_string(),
-                    reason: format!("{name} runs C only"),
-                };
-                (vec![], vec![skipped])
-            }
-        }
+        let (name, found) = match self {
+            Runner::Processor => return compilers(target, language),
+            Runner::Emulator(name, found) => (name, found),
+        };
+        let of_language = found.iter().filter(|c| c.language == language).cloned();
+        let of_language: Vec<Compiler> = of_language.collect();
+        let command = match language {
+            Language::C => "a C compiler",
+            Language::Rust => "rustc",
+        };
+        let skipped = of_language.is_empty().then(|| Skipped {
+            name: command.to_string(),
+            reason: format!("none that {name} runs programs of is installed"),
+        });
+        (of_language, skipped.into_iter().collect())
     }
 }
 
 /// The compilers that find what an emulator needs; none if its own command is not there.
-fn emulated(emulator: &Emulator) -> Vec<Compiler> {
-    if emulator
-        .run
-        .first()
-        .is_some_and(|command| !answers(Path::new(command)))
-    {
+fn emulated(target: &Target, emulator: &Emulator) -> Vec<Compiler> {
+    let command = emulator.run.first();
+    if command.is_some_and(|command| !answers(Path::new(command))) {
         return vec![];
     }
-    let usual = C_COMPILERS.iter().map(|name| name.to_string());
-    let names: Vec<String> = match emulator.compilers.is_empty() {
-        true => usual.collect(),
+    let c = match emulator.compilers.is_empty() {
+        true => C_COMPILERS.iter().map(|name| name.to_string()).collect(),
         false => emulator.compilers.clone(),
     };
-    let files: Vec<_> = emulator
-        .files
-        .iter()
-        .map(|name| (name.clone(), text(name)))
-        .collect();
-    let compiler = |name: String| {
-        // Instructions in plain C take compilers long at higher levels.
-        let mut arguments = options(Language::C, "1");
-        arguments.extend(emulator.flags.iter().cloned());
-        Compiler {
-            name: format!("{name} -O1, {}", emulator.name),
-            language: Language::C,
-            command: PathBuf::from(name),
-            arguments,
-            files: files.clone(),
-            run: emulator.run.clone(),
-        }
+    let rust = (!emulator.rust.is_empty()).then(|| format!("rustc {}", emulator.rust.join(" ")));
+    let commands = c.into_iter().map(|command| (Language::C, command));
+    let commands = commands.chain(rust.map(|command| (Language::Rust, command)));
+    let levels = match emulator.levels.is_empty() {
+        true => LEVELS.map(str::to_string).to_vec(),
+        false => emulator.levels.clone(),
     };
-    names.into_iter().map(compiler).filter(finds).collect()
+    let mut found = vec![];
+    for (language, command) in commands {
+        let mut all = levels.iter().map(|level| {
+            let words: Vec<&str> = command.split(' ').collect();
+            let mut compiler = Compiler::new(target, language, Path::new(words[0]), level);
+            if language == Language::C && !emulator.flags.is_empty() {
+                compiler.arguments = options(language, level);
+                compiler.arguments.extend(emulator.flags.iter().cloned());
+            }
+            let more = words[1..].iter().map(|word| word.to_string());
+            compiler.arguments.extend(more);
+            compiler.name += &format!(", {}", emulator.name);
+            let files = emulator.files.iter();
+            compiler.files = files.map(|name| (name.clone(), text(name))).collect();
+            compiler.run = emulator.run.clone();
+            compiler
+        });
+        if all.clone().next().as_ref().is_some_and(finds) {
+            found.extend(&mut all);
+        }
+    }
+    found
 }
 
 fn text(name: &str) -> &'static str {
@@ -112,6 +122,10 @@ fn finds(compiler: &Compiler) -> bool {
     let Ok(folder) = tempfile::tempdir() else {
         return false;
     };
+    let (file, program) = match compiler.language {
+        Language::C => ("empty.c", "int main(void) { return 0; }\n"),
+        Language::Rust => ("empty.rs", "fn main() {}\n"),
+    };
     let mut command = Command::new(&compiler.command);
     command.args(&compiler.arguments).current_dir(folder.path());
     for (name, text) in &compiler.files {
@@ -120,10 +134,7 @@ fn finds(compiler: &Compiler) -> bool {
         }
         command.args(["-include", name]);
     }
-    let empty = std::fs::write(
-        folder.path().join("empty.c"),
-        "int main(void) { return 0; }\n",
-    );
-    let output = command.args(["empty.c", "-o", "empty"]).output();
-    empty.is_ok() && output.is_ok_and(|o| o.status.success())
+    let written = std::fs::write(folder.path().join(file), program);
+    let output = command.args([file, "-o", "empty"]).output();
+    written.is_ok() && output.is_ok_and(|o| o.status.success())
 }

@@ -11,7 +11,7 @@ mod numbers;
 mod reals;
 
 use qcc_compiler::backend::Header;
-use qcc_compiler::harness::{self, Compiler, Executable};
+use qcc_compiler::harness::{self, Compiler, Executable, Runner};
 use qcc_compiler::ir::{Elem, IntType, Type};
 use qcc_compiler::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use qcc_compiler::pipeline;
@@ -55,13 +55,16 @@ fn rows_do_what_operations_mean() {
             let found = check.run(std::slice::from_ref(&inputs)).unwrap();
             compare(&cases, &target, &compiler.name, &expected, &found[0]);
         }
-        if let Err(skipped) = harness::runs_here(&target) {
-            println!("skipped {}: {}", skipped.name, skipped.reason);
-            continue;
-        }
+        let runner = match harness::runner(&target, false) {
+            Ok(runner) => runner,
+            Err(skipped) => {
+                println!("skipped {}: {}", skipped.name, skipped.reason);
+                continue;
+            }
+        };
         for language in [Language::C, Language::Rust] {
             let source = pipeline::print(&program, &target, language, &header);
-            for compiler in compilers(&target, language) {
+            for compiler in compilers(&runner, &target, language) {
                 let check = Executable::build(&source, &program, &target, &compiler, false)
                     .unwrap_or_else(|e| panic!("{e}"));
                 let found = check.run(std::slice::from_ref(&inputs)).unwrap();
@@ -85,12 +88,12 @@ fn emulating(target: &Target) -> Option<Compiler> {
 
 /// Every compiler; C also as for this very machine, which may fuse a multiplication with an addition, and
 /// with sanitizers, which find what no result shows.
-fn compilers(target: &Target, language: Language) -> Vec<Compiler> {
-    let (mut compilers, left_out) = harness::compilers(target, language);
+fn compilers(runner: &Runner, target: &Target, language: Language) -> Vec<Compiler> {
+    let (mut compilers, left_out) = runner.compilers(target, language);
     for skipped in left_out {
         println!("skipped {}: {}", skipped.name, skipped.reason);
     }
-    if language == Language::C {
+    if language == Language::C && *runner == Runner::Processor {
         let fast = compilers.iter().filter(|c| c.name.ends_with("-O3"));
         let fused = fast.map(|c| {
             // With `fast` clang disregards pragmas, all that a machine whose rows are plain C has.
