@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime, valgrind, SIMDe (Debian packages)
-# and the Python packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
+# Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime, valgrind, SIMDe, what
+# compiles and runs programs for 64-bit ARM (Debian packages and a target of rustup), and the Python packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,12 +14,18 @@ for component in fmt clippy; do
     cargo "$component" --version >/dev/null 2>&1 || rustup component add "${component/#fmt/rustfmt}" >/dev/null
 done
 
+arm=aarch64-unknown-linux-gnu
+[ -d "$(rustc --print target-libdir --target $arm)" ] || rustup target add $arm >/dev/null 2>&1 ||
+    stop "the Rust library of $arm is missing; install it with rustup"
+
 missing=()
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 command -v g++ >/dev/null || missing+=(g++)
 command -v clang-19 >/dev/null || missing+=(clang-19)
 [ -e /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.asan-x86_64.a ] || missing+=(libclang-rt-19-dev)
 [ -e /usr/include/simde/x86/avx512.h ] || missing+=(libsimde-dev)
+command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
+command -v aarch64-linux-gnu-gcc >/dev/null || missing+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 command -v valgrind >/dev/null || missing+=(valgrind)
 python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then

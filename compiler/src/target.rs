@@ -33,7 +33,7 @@ pub struct Target {
     pub c: C,
     /// What Rust needs.
     pub rust: Rust,
-    /// What runs its C programs where the processor lacks its instructions, if there is something.
+    /// What runs its programs where the processor lacks its instructions, if there is something.
     pub emulator: Option<Emulator>,
     types: BTreeMap<String, Spelling>,
     ops: BTreeMap<String, Spelling>,
@@ -137,7 +137,7 @@ pub struct Rust {
     pub uses: BTreeMap<String, Vec<String>>,
 }
 
-/// How C programs run on a machine that lacks the target's instructions.
+/// How programs run on a machine that lacks the target's instructions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Emulator {
@@ -319,9 +319,19 @@ impl Target {
         let row = self.operation(op, Language::C).unwrap_or_default();
         let texts = [row].into_iter().chain(self.snippets([op], Language::C));
         let words = texts.flat_map(identifiers);
-        let none = ["cast", "_set1_", "_setzero_", "_setr_", "_undefined_"];
-        let intrinsics =
-            words.filter(|word| word.starts_with("_mm") && !none.iter().any(|n| word.contains(n)));
+        let none = [
+            "cast",
+            "_set1_",
+            "_setzero_",
+            "_setr_",
+            "_undefined_",
+            "vdup",
+            "vreinterpret",
+            "vget_",
+            "vcreate",
+            "vcombine",
+        ];
+        let intrinsics = words.filter(|w| is_intrinsic(w) && !none.iter().any(|n| w.contains(n)));
         (intrinsics.count() as u64).max(1)
     }
 
@@ -393,6 +403,13 @@ impl Snippet {
 pub(crate) fn identifiers(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty())
+}
+
+/// Whether a word is an instruction of x86 (`_mm256_add_epi32`) or of ARM (`vaddq_s32`).
+fn is_intrinsic(word: &str) -> bool {
+    let element = word.rsplit('_').next().unwrap_or_default();
+    let arm = word.starts_with('v') && element.starts_with(['s', 'u', 'f']);
+    word.starts_with("_mm") || (arm && element[1..].parse::<u8>().is_ok())
 }
 
 /// Whether a text calls a function of that name.

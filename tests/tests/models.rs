@@ -268,18 +268,24 @@ fn emulators_run_programs_whose_instructions_the_processor_may_have() {
     let prepared = prepare(network.expect("it is there"), 3).unwrap();
     let oracle = Oracle::ask(&prepared).unwrap();
     for name in target::names() {
-        let emitted = emit(&prepared.integer, name, Language::C, "digits").unwrap();
-        if emitted.target.emulator.is_none() {
+        let machine = Target::load(name).unwrap();
+        if machine.emulator.is_none() {
             continue;
         }
-        match harness::runner(&emitted.target, true) {
-            Ok(runner) => {
-                let (compilers, _) = runner.compilers(&emitted.target, Language::C);
-                let compiler = compilers.last().expect("a runner has compilers");
+        let runner = match harness::runner(&machine, true) {
+            Ok(runner) => runner,
+            Err(why) => {
+                skipped(&format!("digits on {name} emulated: {}", why.reason));
+                continue;
+            }
+        };
+        for language in [Language::C, Language::Rust] {
+            let emitted = emit(&prepared.integer, name, language, "digits").unwrap();
+            let (compilers, _) = runner.compilers(&machine, language);
+            for compiler in &compilers {
                 let count = oracle.differences(&prepared.integer, &emitted, compiler);
                 assert_eq!(count.unwrap(), 0, "{name}, {}", compiler.name);
             }
-            Err(why) => skipped(&format!("digits on {name} emulated: {}", why.reason)),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `qcc targets`: the machines.
 
+use qcc_compiler::Result;
 use qcc_compiler::harness::{self, Runner};
-use qcc_compiler::{Result, target};
+use qcc_compiler::target::{self, Language, Target};
 
 use crate::output;
 
@@ -9,14 +10,22 @@ use crate::output;
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
+/// The languages whose programs an emulator runs.
+fn emulated(runner: &Runner, target: &Target) -> String {
+    let languages = [(Language::C, "C"), (Language::Rust, "Rust")].into_iter();
+    let languages = languages.filter(|(l, _)| !runner.compilers(target, *l).0.is_empty());
+    let languages: Vec<&str> = languages.map(|(_, name)| name).collect();
+    format!("{} in {}", languages.join(" and "), runner.name())
+}
+
 /// Prints one line a machine.
 pub(crate) fn run(_: &Args) -> Result<u8> {
     let mut rows = vec![];
     for name in target::names() {
-        let target = target::Target::load(name)?;
+        let target = Target::load(name)?;
         let here = match harness::runner(&target, false) {
             Ok(Runner::Processor) => "yes".to_string(),
-            Ok(Runner::Emulator(name, _)) => format!("C in {name}"),
+            Ok(runner @ Runner::Emulator(..)) => emulated(&runner, &target),
             Err(skipped) => format!("no: {}", skipped.reason),
         };
         let flags = target.c.flags.join(" ");

@@ -26,7 +26,7 @@ const USUAL: usize = 16;
 Every compiler that is installed (gcc, clang, clang-19, rustc) builds the emitted file with all warnings as
 errors, without and with optimisation. Exits with 3 when any of them refuses it or computes anything but what the
 integer evaluator does.
-Where the processor lacks the machine's instructions its emulator runs the C programs, if it is installed;
+Where the processor lacks the machine's instructions its emulator runs the programs, if it is installed;
 `qcc targets` says so.
 Without --data the samples of --calibrate are run, without these noise.
 

@@ -51,6 +51,14 @@ pub fn runner(target: &Target, emulate: bool) -> Result<Runner, Skipped> {
 }
 
 impl Runner {
+    /// For reports.
+    pub fn name(&self) -> &str {
+        match self {
+            Runner::Processor => "the processor",
+            Runner::Emulator(name, _) => name,
+        }
+    }
+
     /// The compilers of a language whose programs it runs, and what is left out.
     pub fn compilers(&self, target: &Target, language: Language) -> (Vec<Compiler>, Vec<Skipped>) {
         let (name, found) = match self {
