@@ -371,7 +371,7 @@ fn agrees(model: &Model, target: &Target, seed: u64, run: impl Fn(&Program, &[u8
     let expected = integer::run(model, &inputs).expect("it has an integer meaning");
     let expected = in_ports(&expected, &program.outputs).concat();
     let found = run(&program, &in_ports(&inputs, &program.inputs).concat());
-    assert!(!found.is_empty() && found.len() % expected.len() == 0);
+    assert!(!found.is_empty() && found.len().is_multiple_of(expected.len()));
     for (i, found) in found.chunks(expected.len()).enumerate() {
         assert!(found == expected, "run {i} computes something else");
     }
