@@ -73,7 +73,7 @@ impl Runner {
         };
         let skipped = of_language.is_empty().then(|| Skipped {
             name: command.to_string(),
-            reason: format!("none that {name} runs programs of is installed"),
+            reason: format!("{name} runs none of its programs here"),
         });
         (of_language, skipped.into_iter().collect())
     }
