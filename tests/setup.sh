@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime, valgrind, SIMDe, what
-# compiles and runs programs for 64-bit ARM (Debian packages and a target of rustup), and the Python packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
+# compiles and runs programs for 64-bit ARM and for Cortex-M (Debian packages and targets of rustup), and the Python
+# packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,9 +15,10 @@ for component in fmt clippy; do
     cargo "$component" --version >/dev/null 2>&1 || rustup component add "${component/#fmt/rustfmt}" >/dev/null
 done
 
-arm=aarch64-unknown-linux-gnu
-[ -d "$(rustc --print target-libdir --target $arm)" ] || rustup target add $arm >/dev/null 2>&1 ||
-    stop "the Rust library of $arm is missing; install it with rustup"
+for machine in aarch64-unknown-linux-gnu thumbv7em-none-eabi; do
+    [ -d "$(rustc --print target-libdir --target $machine)" ] || rustup target add $machine >/dev/null 2>&1 ||
+        stop "the Rust library of $machine is missing; install it with rustup"
+done
 
 missing=()
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
@@ -26,6 +28,9 @@ command -v clang-19 >/dev/null || missing+=(clang-19)
 [ -e /usr/include/simde/x86/avx512.h ] || missing+=(libsimde-dev)
 command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
 command -v aarch64-linux-gnu-gcc >/dev/null || missing+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
+command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi)
+[ -e /usr/include/newlib/string.h ] || missing+=(libnewlib-arm-none-eabi)
 command -v valgrind >/dev/null || missing+=(valgrind)
 python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then

@@ -160,6 +160,9 @@ pub struct Emulator {
     /// Files of `codegen-templates` that are put beside a program.
     #[serde(default)]
     pub files: Vec<String>,
+    /// Whether programs have no operating system; what they have in its place is in one of the files for each language.
+    #[serde(default)]
+    pub freestanding: bool,
     /// The command that runs a program, which is its last argument; none where it runs by itself.
     #[serde(default)]
     pub run: Vec<String>,
@@ -296,6 +299,11 @@ impl Target {
         self.ops.retain(|_, row| !row.text(Language::C).is_empty());
         self.prelude.extend(file.prelude);
         self
+    }
+
+    /// Whether its programs have no operating system.
+    pub fn is_freestanding(&self) -> bool {
+        self.emulator.as_ref().is_some_and(|e| e.freestanding)
     }
 
     /// Whether the machine spells an operation.

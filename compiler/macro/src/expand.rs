@@ -114,6 +114,8 @@ fn machines(arguments: &Arguments) -> syn::Result<Vec<(Target, TokenStream)>> {
     for name in target::names() {
         targets.push(Target::load(name).map_err(|e| error(arguments.model.span(), &e))?);
     }
+    // rustc does not tell microcontrollers apart.
+    targets.retain(|t| !t.is_freestanding());
     // The more a machine demands, the better it is.
     targets.sort_by_key(|t| std::cmp::Reverse(t.rust.features.len()));
     let mut better: Vec<TokenStream> = vec![];

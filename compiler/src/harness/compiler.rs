@@ -20,6 +20,8 @@ pub struct Compiler {
     pub files: Vec<(String, &'static str)>,
     /// The command that runs programs; empty where they run by themselves.
     pub run: Vec<String>,
+    /// Whether its programs have no operating system.
+    pub freestanding: bool,
 }
 
 /// Something that could not be done here, and why.
@@ -106,6 +108,7 @@ impl Compiler {
             arguments,
             files: vec![],
             run: vec![],
+            freestanding: false,
         }
     }
 
@@ -122,6 +125,12 @@ impl Compiler {
 /// Whether this machine runs a target's programs; else, why not.
 /// rustc knows what the processor can do and calls it what targets call it.
 pub fn runs_here(target: &Target) -> Result<(), Skipped> {
+    if target.is_freestanding() {
+        return Err(Skipped {
+            name: target.name.clone(),
+            reason: "its programs have no operating system".to_string(),
+        });
+    }
     let features = &target.rust.features;
     if features.is_empty() {
         return Ok(());

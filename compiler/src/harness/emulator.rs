@@ -111,6 +111,7 @@ fn emulated(target: &Target, emulator: &Emulator) -> Vec<Compiler> {
             let files = emulator.files.iter();
             compiler.files = files.map(|name| (name.clone(), text(name))).collect();
             compiler.run = emulator.run.clone();
+            compiler.freestanding = emulator.freestanding;
             compiler
         });
         if all.clone().next().as_ref().is_some_and(finds) {
@@ -125,6 +126,15 @@ fn text(name: &str) -> &'static str {
     file.expect("a target names files that there are").1
 }
 
+/// A library and nothing else: whether there is one for the machine is seen when it is linked.
+const FREESTANDING: &str = "#![no_std]
+#![no_main]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+";
+
 /// Whether a compiler is there and finds all that its files include.
 fn finds(compiler: &Compiler) -> bool {
     let Ok(folder) = tempfile::tempdir() else {
@@ -132,6 +142,7 @@ fn finds(compiler: &Compiler) -> bool {
     };
     let (file, program) = match compiler.language {
         Language::C => ("empty.c", "int main(void) { return 0; }\n"),
+        Language::Rust if compiler.freestanding => ("empty.rs", FREESTANDING),
         Language::Rust => ("empty.rs", "fn main() {}\n"),
     };
     let mut command = Command::new(&compiler.command);
@@ -140,7 +151,9 @@ fn finds(compiler: &Compiler) -> bool {
         if std::fs::write(folder.path().join(name), text).is_err() {
             return false;
         }
-        command.args(["-include", name]);
+        if name.ends_with(".h") && compiler.language == Language::C {
+            command.args(["-include", name]);
+        }
     }
     let written = std::fs::write(folder.path().join(file), program);
     let output = command.args([file, "-o", "empty"]).output();

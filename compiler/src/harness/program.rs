@@ -11,7 +11,7 @@ use crate::embedded::TEMPLATES;
 use crate::harness::Compiler;
 use crate::kernel::{Port, Program, Scalar};
 use crate::pipeline::Source;
-use crate::target::Target;
+use crate::target::{Language, Target};
 use crate::{Error, Result, bail};
 
 /// A compiled check program in a folder of its own, which goes away with it.
@@ -52,15 +52,18 @@ impl Executable {
         let check = match source {
             Source::Rust(text) => {
                 write(&format!("{name}.rs"), text).map_err(failed)?;
-                "check.rs"
+                ["check.rs", "freestanding.rs"]
             }
             Source::C(c) => {
                 write(&format!("{name}.h"), &c.header).map_err(failed)?;
                 write(&format!("{name}.c"), &c.source).map_err(failed)?;
-                "check.c"
+                ["check.c", "freestanding.c"]
             }
         };
-        write(check, &render(check, program, trace)?).map_err(failed)?;
+        let template = check[usize::from(compiler.freestanding)];
+        let check = check[0];
+        let text = render(template, program, compiler, trace)?;
+        write(check, &text).map_err(failed)?;
         for (name, text) in &compiler.files {
             write(name, text).map_err(failed)?;
         }
@@ -103,7 +106,7 @@ impl Executable {
             }
         }
         let written = samples.concat().concat();
-        let bytes = self.start(&[], written)?;
+        let (bytes, _) = self.start(&[], written)?;
         let each: usize = self.outputs.iter().sum();
         if bytes.len() != each * samples.len() {
             bail!(
@@ -124,9 +127,16 @@ impl Executable {
             .collect())
     }
 
+    /// How many bytes of stack an evaluation takes, where the program can tell.
+    pub fn stack(&self, sample: &[Vec<u8>]) -> Result<Option<usize>> {
+        let (_, said) = self.start(&[], sample.concat())?;
+        let stack = said.lines().find_map(|line| line.strip_prefix("stack "));
+        Ok(stack.and_then(|bytes| bytes.parse().ok()))
+    }
+
     /// Time of one evaluation, over `repeats` of them on one sample.
     pub fn time(&self, sample: &[Vec<u8>], repeats: usize) -> Result<Timing> {
-        let bytes = self.start(&[repeats.to_string()], sample.concat())?;
+        let (bytes, _) = self.start(&[repeats.to_string()], sample.concat())?;
         let text = String::from_utf8_lossy(&bytes);
         let mut timing = Timing::default();
         for line in text.lines() {
@@ -144,7 +154,8 @@ impl Executable {
         Ok(timing)
     }
 
-    fn start(&self, arguments: &[String], input: Vec<u8>) -> Result<Vec<u8>> {
+    /// What the program writes to stdout and to stderr.
+    fn start(&self, arguments: &[String], input: Vec<u8>) -> Result<(Vec<u8>, String)> {
         let failed = |e: std::io::Error| Error::new(format!("the check program fails: {e}"));
         let path = self.folder.path().join("check").into_os_string();
         let mut words = self.run.iter().map(OsString::from).chain([path]);
@@ -164,16 +175,16 @@ impl Executable {
         stdout.read_to_end(&mut bytes).map_err(failed)?;
         let output = child.wait_with_output().map_err(failed)?;
         let written = writer.join().expect("writing does not panic");
+        let said = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
             bail!(
                 "the check program ends with {}\n{}",
                 output.status,
-                text.trim_end()
+                said.trim_end()
             );
         }
         written.map_err(failed)?;
-        Ok(bytes)
+        Ok((bytes, said.into_owned()))
     }
 }
 
@@ -182,7 +193,13 @@ fn bytes(port: &Port) -> usize {
 }
 
 /// The text of a check program.
-fn render(template: &str, program: &Program, trace: bool) -> Result<String> {
+fn render(template: &str, program: &Program, compiler: &Compiler, trace: bool) -> Result<String> {
+    let extension = match compiler.language {
+        Language::C => ".h",
+        Language::Rust => ".rs",
+    };
+    let system = compiler.files.iter().map(|(name, _)| name);
+    let system = system.into_iter().find(|name| name.ends_with(extension));
     let failed = |e: minijinja::Error| Error::new(format!("template {template}: {e}"));
     let mut environment = Environment::new();
     for (name, text) in TEMPLATES {
@@ -197,6 +214,7 @@ fn render(template: &str, program: &Program, trace: bool) -> Result<String> {
     };
     let values = context! {
         name => &program.name,
+        system,
         inputs => program.inputs.iter().map(port).collect::<Vec<_>>(),
         outputs => program.outputs.iter().map(port).collect::<Vec<_>>(),
         arena => program.arena_bytes,
