@@ -266,7 +266,7 @@ fn scaling(t: &Target) -> Vec<Case> {
         ),
         Case::new(
             "scale_half",
-            vec![show(t, op("scale_round", [narrow(t, 0), half]))],
+            vec![show(t, op("scale_round", [narrow(t, 0), half.clone()]))],
         ),
         Case::new(
             "scale_tie",
@@ -283,6 +283,22 @@ fn scaling(t: &Target) -> Vec<Case> {
                 op(
                     "scale_add_round",
                     [narrow(t, 0), multipliers(t, 0), narrow(t, 1), minus],
+                ),
+            )],
+        ),
+        // A product of 0 adds nothing to one that is small beside its factor.
+        Case::new(
+            "scale_add_nothing",
+            vec![show(
+                t,
+                op(
+                    "scale_add_round",
+                    [
+                        op("splat_i32", [int(0)]),
+                        op("splat_f32", [int(1900.0f32.to_bits().into())]),
+                        narrow(t, 0),
+                        half.clone(),
+                    ],
                 ),
             )],
         ),
