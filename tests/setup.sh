@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime, valgrind, SIMDe, what
-# compiles and runs programs for 64-bit ARM and for Cortex-M (Debian packages and targets of rustup), and the Python
+# compiles and runs programs for 64-bit ARM, Hexagon and Cortex-M (Debian packages and targets of rustup), and the Python
 # packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,6 +28,7 @@ command -v clang-19 >/dev/null || missing+=(clang-19)
 [ -e /usr/include/simde/x86/avx512.h ] || missing+=(libsimde-dev)
 command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
 command -v aarch64-linux-gnu-gcc >/dev/null || missing+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+command -v ld.lld-19 >/dev/null || missing+=(lld-19)
 command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
 command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi)
 [ -e /usr/include/newlib/string.h ] || missing+=(libnewlib-arm-none-eabi)

@@ -17,6 +17,8 @@ pub struct Target {
     pub name: String,
     /// One line for lists of machines.
     pub description: String,
+    /// The languages that its rows are spelled in.
+    pub languages: Vec<Language>,
     /// i32 or f32 elements of a vector.
     pub lanes: usize,
     /// 8-bit elements of a byte vector; a multiple of `lanes`.
@@ -166,28 +168,29 @@ pub struct Emulator {
     /// The command that runs a program, which is its last argument; none where it runs by itself.
     #[serde(default)]
     pub run: Vec<String>,
-    /// What it counts, if it is a QEMU.
-    pub counts: Option<Counts>,
-}
-
-/// What an emulator counts while it runs a program.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
-    /// What a program consists of, in the plural: instructions or packets.
-    pub unit: String,
-    /// Instructions that multiply integers and add up: beginnings of their names, or the value and the mask of their
-    /// words, of 8 hexadecimal digits each: `0e809400/9fe0fc00`.
-    pub products: Vec<String>,
 }
 
 /// A language that kernels are printed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Language {
     /// C99.
     C,
     /// Rust, edition 2024.
     Rust,
+}
+
+impl Language {
+    /// All of them.
+    pub const ALL: [Language; 2] = [Language::C, Language::Rust];
+
+    /// For reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::C => "C",
+            Language::Rust => "Rust",
+        }
+    }
 }
 
 /// One text for both languages, or one for each.
@@ -215,6 +218,7 @@ struct File {
     name: String,
     description: String,
     inherits: Option<String>,
+    languages: Option<Vec<Language>>,
     lanes: Option<usize>,
     bytes: Option<usize>,
     align: Option<usize>,
@@ -276,6 +280,7 @@ impl Target {
         Ok(Target {
             name: file.name,
             description: file.description,
+            languages: file.languages.unwrap_or(Language::ALL.to_vec()),
             lanes,
             bytes,
             align,
@@ -294,6 +299,7 @@ impl Target {
     fn refined(mut self, file: File) -> Target {
         self.name = file.name;
         self.description = file.description;
+        self.languages = file.languages.unwrap_or(self.languages);
         self.lanes = file.lanes.unwrap_or(self.lanes);
         self.bytes = file.bytes.unwrap_or(self.bytes);
         self.align = file.align.unwrap_or(self.align);
@@ -312,6 +318,20 @@ impl Target {
         self.ops.retain(|_, row| !row.text(Language::C).is_empty());
         self.prelude.extend(file.prelude);
         self
+    }
+
+    /// Whether files of that language can be printed for it.
+    ///
+    /// # Errors
+    ///
+    /// The machine has no rows in that language.
+    pub fn speaks(&self, language: Language) -> Result<()> {
+        if !self.languages.contains(&language) {
+            let known: Vec<_> = self.languages.iter().map(|l| l.name()).collect();
+            bail!("there is no {} for {}", language.name(), self.name;
+                hint: "there is {}", known.join(" and "));
+        }
+        Ok(())
     }
 
     /// Whether its programs have no operating system.

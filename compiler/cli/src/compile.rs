@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let name = args.name();
     let target = args.target.load()?;
+    target.speaks(language)?;
     let prepared = prepare::prepare(
         &args.model,
         &args.quantize,

@@ -8,7 +8,6 @@ mod bench;
 mod calibrate;
 mod choose;
 mod compile;
-mod counted;
 mod eval;
 mod inspect;
 mod json;

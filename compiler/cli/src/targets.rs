@@ -12,9 +12,9 @@ pub(crate) struct Args {}
 
 /// The languages whose programs an emulator runs.
 fn emulated(runner: &Runner, target: &Target) -> String {
-    let languages = [(Language::C, "C"), (Language::Rust, "Rust")].into_iter();
-    let languages = languages.filter(|(l, _)| !runner.compilers(target, *l).0.is_empty());
-    let languages: Vec<&str> = languages.map(|(_, name)| name).collect();
+    let languages = Language::ALL.into_iter();
+    let languages = languages.filter(|l| !runner.compilers(target, *l).0.is_empty());
+    let languages: Vec<&str> = languages.map(Language::name).collect();
     format!("{} in {}", languages.join(" and "), runner.name())
 }
 

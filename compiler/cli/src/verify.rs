@@ -4,9 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use qcc_compiler::data::Samples;
-use qcc_compiler::harness::{Compiler, Layers};
+use qcc_compiler::harness::Compiler;
 use qcc_compiler::ir::{Array, Data, Model};
-use qcc_compiler::target::Language;
 use qcc_compiler::{Result, bail, harness, integer, pipeline};
 
 use crate::args::{DataArgs, LanguageArg, ModelArgs, QuantizeArgs, TargetArgs};
@@ -73,8 +72,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let cases = cases(args, &prepared)?;
     let languages = match args.lang {
         Some(language) => vec![language.into()],
-        None => vec![Language::C, Language::Rust],
+        None => lowered.target.languages.clone(),
     };
+    for language in &languages {
+        lowered.target.speaks(*language)?;
+    }
     let (mut rows, mut code) = (vec![], 0);
     for language in languages {
         let (compilers, skipped) = runner.compilers(&lowered.target, language);
@@ -103,7 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Whether what a compiler makes of the emitted source computes what it must.
 fn check(lowered: &Lowered, model: &Model, cases: &[Case], compiler: &Compiler) -> Result<()> {
-    let executable = lowered.build(compiler, Layers::Untold)?;
+    let executable = lowered.build(compiler, false)?;
     let inputs = cases
         .iter()
         .map(|c| harness::to_ports(&lowered.program, &c.inputs));

@@ -115,7 +115,7 @@ fn machines(arguments: &Arguments) -> syn::Result<Vec<(Target, TokenStream)>> {
         targets.push(Target::load(name).map_err(|e| error(arguments.model.span(), &e))?);
     }
     // rustc does not tell microcontrollers apart.
-    targets.retain(|t| !t.is_freestanding());
+    targets.retain(|t| !t.is_freestanding() && t.languages.contains(&Language::Rust));
     // The more a machine demands, the better it is.
     targets.sort_by_key(|t| std::cmp::Reverse(t.rust.features.len()));
     let mut better: Vec<TokenStream> = vec![];

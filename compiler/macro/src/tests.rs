@@ -1,5 +1,7 @@
 //! What the macro says about wrong arguments, and where.
 
+use qcc_compiler::target::{self, Language, Target};
+
 use crate::arguments::Arguments;
 use crate::expand::expand;
 
@@ -142,5 +144,8 @@ fn a_module_is_made_for_every_machine() {
         .iter()
         .filter(|item| matches!(item, syn::Item::Mod(module) if module.ident == "digits"))
         .collect();
-    assert_eq!(modules.len(), qcc_compiler::target::names().len());
+    let names = target::names().into_iter();
+    let targets = names.map(|name| Target::load(name).unwrap());
+    let known = |t: &Target| !t.is_freestanding() && t.speaks(Language::Rust).is_ok();
+    assert_eq!(modules.len(), targets.filter(known).count());
 }
