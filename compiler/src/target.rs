@@ -168,6 +168,19 @@ pub struct Emulator {
     /// The command that runs a program, which is its last argument; none where it runs by itself.
     #[serde(default)]
     pub run: Vec<String>,
+    /// What it counts, if it is a QEMU.
+    pub counts: Option<Counts>,
+}
+
+/// What an emulator counts while it runs a program.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// What a program consists of, in the plural: instructions or packets.
+    pub unit: String,
+    /// Instructions that multiply integers and add up: beginnings of their names, or the value and the mask of their
+    /// words, of 8 hexadecimal digits each: `0e809400/9fe0fc00`.
+    pub products: Vec<String>,
 }
 
 /// A language that kernels are printed in.

@@ -3,7 +3,7 @@
 
 use qcc_compiler::backend::Header;
 use qcc_compiler::data::{Options as DataOptions, Samples};
-use qcc_compiler::harness::{self, Executable};
+use qcc_compiler::harness::{self, Executable, Layers};
 use qcc_compiler::ir::{Array, Clamp, Elem, IntType, Model, QuantParams, verify};
 use qcc_compiler::kernel::{Program, interp};
 use qcc_compiler::ops::{Conv, Pads};
@@ -89,7 +89,7 @@ fn run(what: &str, program: &Program, target: &Target, language: Language, cases
         return skipped(&format!("emitted products of {what}: there is no compiler"));
     };
     let source = pipeline::print(program, target, language, &header);
-    let executable = Executable::build(&source, program, target, compiler, false);
+    let executable = Executable::build(&source, program, target, compiler, Layers::Untold);
     let fed: Vec<_> = cases
         .iter()
         .map(|case| in_ports(&case.inputs, &program.inputs))

@@ -365,6 +365,31 @@ fn bench_counts_the_products_of_each_layer() {
     }
 }
 
+/// Counted twice, the counts are the same, of every layer, and fewer with an instruction for four products.
+#[test]
+fn bench_counts_what_an_emulator_executes() {
+    let count = |target: &str| -> Option<serde_json::Value> {
+        let digits = model("digits.onnx");
+        let arguments = ["bench", &digits, "--target", target, "--json"];
+        let run = qcc(Path::new("."), &arguments);
+        if run.stderr.contains("do not run here") {
+            qcc_tests::trained::skipped(run.stderr.trim());
+            return None;
+        }
+        assert_eq!(run.code, 0, "{run:?}");
+        Some(serde_json::from_str(&run.stdout).unwrap())
+    };
+    let targets = ["aarch64-neon", "aarch64-neon", "aarch64-neon-dotprod"];
+    let [Some(neon), Some(again), Some(dotprod)] = targets.map(count) else {
+        return;
+    };
+    assert_eq!(neon, again);
+    let total = |json: &serde_json::Value| json["executed"].as_u64().unwrap();
+    let layers = neon["layers"].as_array().unwrap();
+    assert_eq!(layers.iter().map(total).sum::<u64>(), total(&neon));
+    assert!(total(&dotprod) < total(&neon), "{dotprod}, {neon}");
+}
+
 #[test]
 fn inspect_counts_the_digits_network() {
     let run = qcc(

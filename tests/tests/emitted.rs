@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test says what it skipped")]
 
 use qcc_compiler::backend::Header;
-use qcc_compiler::harness::{self, Executable};
+use qcc_compiler::harness::{self, Executable, Layers};
 use qcc_compiler::ir::{Clamp, Elem, IntType, Model, QuantParams, TensorId};
 use qcc_compiler::kernel::interp;
 use qcc_compiler::lower::{self, Options};
@@ -336,7 +336,7 @@ fn differences(model: &Model, target: &Target) -> Vec<String> {
             println!("skipped {}: {}", skipped.name, skipped.reason);
         }
         for compiler in compilers {
-            let check = Executable::build(&source, &program, target, &compiler, false);
+            let check = Executable::build(&source, &program, target, &compiler, Layers::Untold);
             let check = check.unwrap_or_else(|e| panic!("{e}"));
             let found = check.run(std::slice::from_ref(&inputs)).expect("it runs");
             let found = numbers(model, found[0].clone());

@@ -9,7 +9,7 @@ use std::thread;
 
 use qcc_compiler::backend::Header;
 use qcc_compiler::data::{Options as DataOptions, Sample, Samples};
-use qcc_compiler::harness::{self, Compiler, Executable};
+use qcc_compiler::harness::{self, Compiler, Executable, Layers};
 use qcc_compiler::ir::{Array, Data, Model};
 use qcc_compiler::kernel::Program;
 use qcc_compiler::passes::calibrate::Method;
@@ -116,7 +116,7 @@ impl Oracle {
             program,
             source,
         } = emitted;
-        let executable = Executable::build(source, program, target, compiler, false)?;
+        let executable = Executable::build(source, program, target, compiler, Layers::Untold)?;
         // What a compiler leaves unoptimised is slow: one sample shows that it computes the same.
         let count = if compiler.name.ends_with("-O0") {
             1

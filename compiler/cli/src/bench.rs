@@ -1,11 +1,12 @@
-//! `qcc bench`: how long the emitted program takes, in total and for each layer.
+//! `qcc bench`: how long the emitted program takes, in total and for each layer; or, in an emulator, what it executes.
 
-use qcc_compiler::harness::{self, Timing};
+use qcc_compiler::harness::{self, Layers, Runner, Timing};
 use qcc_compiler::target::Language;
 use qcc_compiler::{Result, integer, pipeline};
 
 use crate::args::{DataArgs, LanguageArg, ModelArgs, QuantizeArgs, TargetArgs};
 use crate::compile::{Cost, summary};
+use crate::counted;
 use crate::json::Json;
 use crate::limit::Counted;
 use crate::output;
@@ -30,10 +31,16 @@ layer's operations are for:
                 operations are executed a cycle
   tables, moves, arithmetic   layers without products
 
+Where the processor lacks the machine's instructions, QEMU runs the program once and counts what it executes:
+instructions, or packets of them (Hexagon). Counts are the same in every run. `products` is the part of the
+instructions that multiply integers and add up. Times in an emulator would say nothing.
+
 Examples:
   qcc bench net.onnx --target x86_64-avx2
   qcc bench net.onnx --target x86_64-avx2 --lang rust --repeats 1000
-  qcc bench net.onnx --compiler clang-19")]
+  qcc bench net.onnx --compiler clang-19
+  qcc bench net.onnx --target aarch64-neon-dotprod
+  qcc bench net.onnx --target aarch64-neon-dotprod --precision f32")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -45,7 +52,10 @@ pub(crate) struct Args {
     /// Command of the compiler; the newest one found where not given
     #[arg(long, value_name = "COMMAND")]
     compiler: Option<String>,
-    /// How often the network is evaluated
+    /// Count in the machine's emulator even if the processor has its instructions
+    #[arg(long)]
+    emulate: bool,
+    /// How often the network is evaluated; counts are of one evaluation
     #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
     /// Print JSON
@@ -67,20 +77,27 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         &args.target.target,
     )?;
     let lowered = Lowered::new(&prepared.integer, &args.target)?;
-    lowered.check_runs_here()?;
+    let runner = lowered.runner(args.emulate)?;
     let language = Language::from(args.lang);
-    let compiler = lowered.compiler(language, args.compiler.as_deref())?;
+    let compiler = lowered.compiler(&runner, language, args.compiler.as_deref())?;
     let noise = pipeline::noise(&prepared.float, 1);
     let inputs = integer::quantize_inputs(&prepared.integer, &noise[0]);
     let sample = harness::to_ports(&lowered.program, &inputs);
-    let repeats = args.repeats as usize;
-    let total = lowered.build(&compiler, false)?.time(&sample, repeats)?;
-    let layers = lowered.build(&compiler, true)?.time(&sample, repeats)?;
-    let rows = rows(&lowered, &layers);
-    match args.json {
-        true => output::print(&(json(&lowered, &rows, &total).text(0) + "\n")),
-        false => output::print(&text(&lowered, &rows, &total)),
-    }
+    let report = match runner {
+        Runner::Processor => {
+            let repeats = args.repeats as usize;
+            let total = lowered.build(&compiler, Layers::Untold)?;
+            let total = total.time(&sample, repeats)?;
+            let layers = lowered.build(&compiler, Layers::Timed)?;
+            let rows = rows(&lowered, &layers.time(&sample, repeats)?);
+            match args.json {
+                true => json(&lowered, &rows, &total).text(0) + "\n",
+                false => text(&lowered, &rows, &total),
+            }
+        }
+        Runner::Emulator(..) => counted::report(&lowered, &compiler, &sample, args.json)?,
+    };
+    output::print(&report);
     eprintln!(
         "{} on {}: {}",
         compiler.name,

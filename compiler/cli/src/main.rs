@@ -8,6 +8,7 @@ mod bench;
 mod calibrate;
 mod choose;
 mod compile;
+mod counted;
 mod eval;
 mod inspect;
 mod json;

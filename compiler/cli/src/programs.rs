@@ -1,7 +1,9 @@
 //! Emitted programs of a network, built and run, for `verify`, `bench` and `run`.
 
+use std::path::Path;
+
 use qcc_compiler::backend::Header;
-use qcc_compiler::harness::{self, Compiler, Executable, Runner, Skipped};
+use qcc_compiler::harness::{self, Compiler, Executable, Layers, Runner, Skipped};
 use qcc_compiler::ir::{Array, Model};
 use qcc_compiler::kernel::Program;
 use qcc_compiler::pipeline::{self, Source};
@@ -26,11 +28,6 @@ impl Lowered {
         Ok(Lowered { target, program })
     }
 
-    /// Refuses machines that this one is not.
-    pub(crate) fn check_runs_here(&self) -> Result<()> {
-        harness::runs_here(&self.target).map_err(refusal)
-    }
-
     /// What runs programs here: the processor, or an emulator where that must be or is asked for.
     pub(crate) fn runner(&self, emulate: bool) -> Result<Runner> {
         harness::runner(&self.target, emulate).map_err(refusal)
@@ -47,25 +44,42 @@ impl Lowered {
         pipeline::print(&self.program, &self.target, language, &header)
     }
 
-    /// The best compiler of a language, or the one asked for by name.
-    pub(crate) fn compiler(&self, language: Language, name: Option<&str>) -> Result<Compiler> {
-        if let Some(name) = name {
-            return Ok(Compiler::new(&self.target, language, name.as_ref(), "3"));
+    /// The best compiler of a language whose programs run here, or the one asked for by its command.
+    pub(crate) fn compiler(
+        &self,
+        runner: &Runner,
+        language: Language,
+        command: Option<&str>,
+    ) -> Result<Compiler> {
+        if let (Some(command), Runner::Processor) = (command, runner) {
+            return Ok(Compiler::new(&self.target, language, command.as_ref(), "3"));
         }
-        let (found, skipped) = harness::compilers(&self.target, language);
-        match found.into_iter().rfind(|c| c.name.ends_with("-O3")) {
-            Some(compiler) => Ok(compiler),
-            None => {
+        let (found, skipped) = runner.compilers(&self.target, language);
+        let asked = |c: &&Compiler| command.is_none_or(|name| c.command == Path::new(name));
+        let optimising = |c: &&Compiler| !c.name.contains(" -O0");
+        if let Some(compiler) = found.iter().rfind(|c| optimising(c) && asked(c)) {
+            return Ok(compiler.clone());
+        }
+        let commands: Vec<_> = found
+            .iter()
+            .map(|c| c.command.display().to_string())
+            .collect();
+        match (command, runner) {
+            (Some(_), Runner::Emulator(name, _)) if !found.is_empty() => bail!(
+                "{name} does not run programs of this compiler";
+                hint: "it runs those of {}", commands.join(", ")
+            ),
+            _ => {
                 let names: Vec<_> = skipped.into_iter().map(|s| s.name).collect();
                 bail!("no compiler is installed"; hint: "install {}", names.join(" or "))
             }
         }
     }
 
-    /// A check program of the emitted text, with or without a trace hook.
-    pub(crate) fn build(&self, compiler: &Compiler, trace: bool) -> Result<Executable> {
-        let source = self.print(compiler.language, trace);
-        Executable::build(&source, &self.program, &self.target, compiler, trace)
+    /// A check program of the emitted text.
+    pub(crate) fn build(&self, compiler: &Compiler, layers: Layers) -> Result<Executable> {
+        let source = self.print(compiler.language, layers != Layers::Untold);
+        Executable::build(&source, &self.program, &self.target, compiler, layers)
     }
 
     /// The outputs of one sample of quantized integers.
@@ -81,7 +95,7 @@ impl Lowered {
     }
 }
 
-fn refusal(skipped: Skipped) -> Error {
+pub(crate) fn refusal(skipped: Skipped) -> Error {
     Error::new(format!(
         "programs for {} do not run here: {}",
         skipped.name, skipped.reason

@@ -4,6 +4,7 @@ use std::io::BufWriter;
 use std::path::PathBuf;
 
 use qcc_compiler::data::{Samples, write_npz};
+use qcc_compiler::harness::Layers;
 use qcc_compiler::ir::{Array, Data, Model};
 use qcc_compiler::target::Language;
 use qcc_compiler::{Result, eval, integer, pipeline};
@@ -89,8 +90,8 @@ fn prepared(args: &Args) -> Result<Prepared> {
 fn evaluate_emitted(args: &Args, language: Language) -> Result<Vec<(String, Array)>> {
     let prepared = prepared(args)?;
     let lowered = Lowered::new(&prepared.integer, &args.target)?;
-    lowered.check_runs_here()?;
-    let executable = lowered.build(&lowered.compiler(language, None)?, false)?;
+    let compiler = lowered.compiler(&lowered.runner(false)?, language, None)?;
+    let executable = lowered.build(&compiler, Layers::Untold)?;
     let run = |inputs: &[Array]| lowered.run(&executable, &prepared.integer, inputs);
     evaluate_integers(args, &prepared, run)
 }

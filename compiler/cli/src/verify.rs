@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use qcc_compiler::data::Samples;
-use qcc_compiler::harness::Compiler;
+use qcc_compiler::harness::{Compiler, Layers};
 use qcc_compiler::ir::{Array, Data, Model};
 use qcc_compiler::{Result, bail, harness, integer, pipeline};
 
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Whether what a compiler makes of the emitted source computes what it must.
 fn check(lowered: &Lowered, model: &Model, cases: &[Case], compiler: &Compiler) -> Result<()> {
-    let executable = lowered.build(compiler, false)?;
+    let executable = lowered.build(compiler, Layers::Untold)?;
     let inputs = cases
         .iter()
         .map(|c| harness::to_ports(&lowered.program, &c.inputs));

@@ -1,4 +1,5 @@
-//! A check program: reads samples from stdin, runs the network, writes outputs to stdout; or measures time.
+//! A check program: reads samples from stdin, runs the network, writes outputs to stdout; or measures time, or is
+//! counted.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,7 +9,7 @@ use std::process::{Command, Stdio};
 use minijinja::{Environment, context};
 
 use crate::embedded::TEMPLATES;
-use crate::harness::Compiler;
+use crate::harness::{Compiler, Count, Counter};
 use crate::kernel::{Port, Program, Scalar};
 use crate::pipeline::Source;
 use crate::target::{Language, Target};
@@ -20,6 +21,18 @@ pub struct Executable {
     run: Vec<String>,
     inputs: Vec<usize>,
     outputs: Vec<usize>,
+    calls: usize,
+}
+
+/// What becomes of the ends of layers, of which emitted source can tell (its trace hook).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// Nothing: the source has no hook.
+    Untold,
+    /// Each is timed.
+    Timed,
+    /// Each is marked for what counts instructions; the program does nothing but one evaluation.
+    Marked,
 }
 
 /// Duration of one evaluation.
@@ -36,14 +49,14 @@ pub struct Timing {
 }
 
 impl Executable {
-    /// Compiles emitted source together with a check program; `trace` says whether the source was printed
-    /// with a trace hook.
+    /// Compiles emitted source together with a check program. The source was printed with a trace hook unless its
+    /// layers are untold.
     pub fn build(
         source: &Source,
         program: &Program,
         target: &Target,
         compiler: &Compiler,
-        trace: bool,
+        layers: Layers,
     ) -> Result<Executable> {
         let failed = |e: std::io::Error| Error::new(format!("cannot build a check program: {e}"));
         let folder = tempfile::tempdir().map_err(failed)?;
@@ -62,7 +75,7 @@ impl Executable {
         };
         let template = check[usize::from(compiler.freestanding)];
         let check = check[0];
-        let text = render(template, program, compiler, trace)?;
+        let text = render(template, program, compiler, layers)?;
         write(check, &text).map_err(failed)?;
         for (name, text) in &compiler.files {
             write(name, text).map_err(failed)?;
@@ -91,6 +104,7 @@ impl Executable {
             run: compiler.run.clone(),
             inputs: program.inputs.iter().map(bytes).collect(),
             outputs: program.outputs.iter().map(bytes).collect(),
+            calls: program.calls.len(),
         })
     }
 
@@ -106,7 +120,7 @@ impl Executable {
             }
         }
         let written = samples.concat().concat();
-        let (bytes, _) = self.start(&[], written)?;
+        let (bytes, _) = self.start(&self.run, &[], written)?;
         let each: usize = self.outputs.iter().sum();
         if bytes.len() != each * samples.len() {
             bail!(
@@ -129,14 +143,14 @@ impl Executable {
 
     /// How many bytes of stack an evaluation takes, where the program can tell.
     pub fn stack(&self, sample: &[Vec<u8>]) -> Result<Option<usize>> {
-        let (_, said) = self.start(&[], sample.concat())?;
+        let (_, said) = self.start(&self.run, &[], sample.concat())?;
         let stack = said.lines().find_map(|line| line.strip_prefix("stack "));
         Ok(stack.and_then(|bytes| bytes.parse().ok()))
     }
 
     /// Time of one evaluation, over `repeats` of them on one sample.
     pub fn time(&self, sample: &[Vec<u8>], repeats: usize) -> Result<Timing> {
-        let (bytes, _) = self.start(&[repeats.to_string()], sample.concat())?;
+        let (bytes, _) = self.start(&self.run, &[repeats.to_string()], sample.concat())?;
         let text = String::from_utf8_lossy(&bytes);
         let mut timing = Timing::default();
         for line in text.lines() {
@@ -154,11 +168,27 @@ impl Executable {
         Ok(timing)
     }
 
+    /// What each call of one evaluation executes, of a program whose layers are marked.
+    pub fn count(&self, counter: &Counter, sample: &[Vec<u8>]) -> Result<Vec<Count>> {
+        let out = self.folder.path().join("counts");
+        self.start(&counter.command(&self.run, &out), &[], sample.concat())?;
+        let counts = Counter::read(&out)?;
+        match counts.len() == self.calls {
+            true => Ok(counts),
+            false => bail!("{} of {} calls were counted", counts.len(), self.calls),
+        }
+    }
+
     /// What the program writes to stdout and to stderr.
-    fn start(&self, arguments: &[String], input: Vec<u8>) -> Result<(Vec<u8>, String)> {
+    fn start(
+        &self,
+        run: &[String],
+        arguments: &[String],
+        input: Vec<u8>,
+    ) -> Result<(Vec<u8>, String)> {
         let failed = |e: std::io::Error| Error::new(format!("the check program fails: {e}"));
         let path = self.folder.path().join("check").into_os_string();
-        let mut words = self.run.iter().map(OsString::from).chain([path]);
+        let mut words = run.iter().map(OsString::from).chain([path]);
         let mut child = Command::new(words.next().expect("the program's path"))
             .args(words)
             .args(arguments)
@@ -193,7 +223,12 @@ fn bytes(port: &Port) -> usize {
 }
 
 /// The text of a check program.
-fn render(template: &str, program: &Program, compiler: &Compiler, trace: bool) -> Result<String> {
+fn render(
+    template: &str,
+    program: &Program,
+    compiler: &Compiler,
+    layers: Layers,
+) -> Result<String> {
     let extension = match compiler.language {
         Language::C => ".h",
         Language::Rust => ".rs",
@@ -220,7 +255,8 @@ fn render(template: &str, program: &Program, compiler: &Compiler, trace: bool) -
         arena => program.arena_bytes,
         align => program.align,
         calls => program.calls.len(),
-        trace,
+        times => layers == Layers::Timed,
+        marks => layers == Layers::Marked,
     };
     let template = environment.get_template(template).map_err(failed)?;
     template.render(values).map_err(failed)

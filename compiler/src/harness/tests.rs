@@ -103,7 +103,8 @@ fn every_compiler_builds_a_program_that_answers() {
         }
         for compiler in found {
             let source = source(language, false);
-            let built = Executable::build(&source, &program, &target, &compiler, false).unwrap();
+            let built =
+                Executable::build(&source, &program, &target, &compiler, Layers::Untold).unwrap();
             let outputs = built.run(&samples).unwrap();
             for (output, expected) in outputs.iter().zip(expected) {
                 let bytes = expected.map(i32::to_le_bytes).concat();
@@ -123,7 +124,8 @@ fn a_traced_program_times_its_calls() {
             continue;
         };
         let source = source(language, true);
-        let built = Executable::build(&source, &program, &target, &compiler, true).unwrap();
+        let built =
+            Executable::build(&source, &program, &target, &compiler, Layers::Timed).unwrap();
         let timing = built.time(&[vec![1, 2, 3], vec![0]], 10).unwrap();
         assert_eq!(timing.calls.len(), 2);
         assert!(timing.best <= timing.median);
@@ -138,11 +140,55 @@ fn what_a_compiler_refuses_is_shown() {
         return;
     };
     let source = Source::Rust("pub fn run() -> u8 { unused }".into());
-    let error = Executable::build(&source, &program, &target, &compiler, false);
+    let error = Executable::build(&source, &program, &target, &compiler, Layers::Untold);
     let message = error.err().expect("it cannot build").to_string();
     assert!(
         message.contains("refuses the program for generic"),
         "{message}"
     );
     assert!(message.contains("unused"), "{message}");
+}
+
+/// What 64-bit ARM executes for known instructions: counts of programs with and without them differ by these alone.
+#[test]
+fn an_emulator_counts_the_instructions_of_each_call() {
+    let (target, program) = (Target::load("aarch64-neon").unwrap(), program());
+    let found = runner(&target, true).map(|r| r.compilers(&target, Language::C).0);
+    let counter = Counter::new(target.emulator.as_ref().unwrap());
+    let (Ok(found), Ok(counter)) = (found, counter) else {
+        println!("skipped: no emulator that counts");
+        return;
+    };
+    // add, sdot, nop; usmmla, smull, nop.
+    let words = [
+        "0x8b020020, 0x4e829420, 0xd503201f",
+        "0x4e82ac20, 0x0e22c020, 0xd503201f",
+    ];
+    let counts = |asm: [&str; 2], compiler: &Compiler| {
+        let Source::C(mut text) = source(Language::C, true) else {
+            panic!("it is C");
+        };
+        for (i, asm) in asm.iter().enumerate() {
+            let hook = format!("twice_trace({i});");
+            let statement = match asm.is_empty() {
+                true => String::new(),
+                false => format!("__asm__ volatile(\".inst {asm}\" ::: \"v0\", \"x0\");"),
+            };
+            text.source = text.source.replace(&hook, &(statement + &hook));
+        }
+        let source = Source::C(text);
+        let built = Executable::build(&source, &program, &target, compiler, Layers::Marked);
+        built
+            .unwrap()
+            .count(&counter, &[vec![1, 2, 3], vec![0]])
+            .unwrap()
+    };
+    for compiler in found.iter().filter(|c| c.name.contains("-O0")) {
+        let (without, with) = (counts(["", ""], compiler), counts(words, compiler));
+        assert_eq!(without.len(), 2, "{}", compiler.name);
+        for (call, products) in [(0, 1), (1, 2)] {
+            assert_eq!(with[call].executed - without[call].executed, 3);
+            assert_eq!(with[call].products - without[call].products, products);
+        }
+    }
 }

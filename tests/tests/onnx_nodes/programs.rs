@@ -1,7 +1,7 @@
 //! Node tests as emitted programs.
 
 use qcc_compiler::backend::Header;
-use qcc_compiler::harness::{self, Executable};
+use qcc_compiler::harness::{self, Executable, Layers};
 use qcc_compiler::ir::{Array, Model};
 use qcc_compiler::target::{Language, Target};
 use qcc_compiler::{lower, pipeline};
@@ -58,7 +58,7 @@ pub(crate) fn emitted(
     }
     let program = pipeline::lower(model, &target, &lower::Options::default(), "node")?;
     let source = pipeline::print(&program, &target, Language::C, &Header::default());
-    let check = Executable::build(&source, &program, &target, compiler, false)?;
+    let check = Executable::build(&source, &program, &target, compiler, Layers::Untold)?;
     let sample = harness::to_ports(&program, inputs);
     let outputs = check.run(&[sample])?;
     let outputs = harness::from_ports(&program, model, &outputs[0]);

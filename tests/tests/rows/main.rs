@@ -11,7 +11,7 @@ mod numbers;
 mod reals;
 
 use qcc_compiler::backend::Header;
-use qcc_compiler::harness::{self, Compiler, Executable, Runner};
+use qcc_compiler::harness::{self, Compiler, Executable, Layers, Runner};
 use qcc_compiler::ir::{Elem, IntType, Type};
 use qcc_compiler::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use qcc_compiler::pipeline;
@@ -51,7 +51,7 @@ fn rows_do_what_operations_mean() {
         let native = harness::runs_here(&target);
         if let Some(compiler) = native.is_ok().then(|| emulating(&target)).flatten() {
             let source = pipeline::print(&program, &target, Language::C, &header);
-            let check = Executable::build(&source, &program, &target, &compiler, false)
+            let check = Executable::build(&source, &program, &target, &compiler, Layers::Untold)
                 .unwrap_or_else(|e| panic!("{e}"));
             let found = check.run(std::slice::from_ref(&inputs)).unwrap();
             compare(&cases, &target, &compiler.name, &expected, &found[0]);
@@ -66,8 +66,9 @@ fn rows_do_what_operations_mean() {
         for language in target.languages.clone() {
             let source = pipeline::print(&program, &target, language, &header);
             for compiler in compilers(&runner, &target, language) {
-                let check = Executable::build(&source, &program, &target, &compiler, false)
-                    .unwrap_or_else(|e| panic!("{e}"));
+                let check =
+                    Executable::build(&source, &program, &target, &compiler, Layers::Untold)
+                        .unwrap_or_else(|e| panic!("{e}"));
                 let found = check.run(std::slice::from_ref(&inputs)).unwrap();
                 compare(&cases, &target, &compiler.name, &expected, &found[0]);
             }
