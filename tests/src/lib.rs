@@ -4,4 +4,5 @@ pub mod adversarial;
 pub mod command;
 pub mod file;
 pub mod graph;
+pub mod programs;
 pub mod trained;

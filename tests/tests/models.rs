@@ -7,16 +7,15 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
-use qcc_compiler::backend::Header;
 use qcc_compiler::data::{Options as DataOptions, Sample, Samples};
-use qcc_compiler::harness::{self, Compiler, Executable, Layers};
+use qcc_compiler::harness::{self, Compiler};
 use qcc_compiler::ir::{Array, Data, Model};
-use qcc_compiler::kernel::Program;
 use qcc_compiler::passes::calibrate::Method;
 use qcc_compiler::passes::quantize::{LayerTexts, Texts};
-use qcc_compiler::pipeline::{self, Source};
+use qcc_compiler::pipeline;
 use qcc_compiler::target::{self, Language, Target};
-use qcc_compiler::{Result, eval, integer, lower};
+use qcc_compiler::{Result, eval, integer};
+use qcc_tests::programs::{Oracle, Place};
 use qcc_tests::trained::{self, Network, skipped};
 
 /// Found networks that need operators beyond those of a CNN; refused with a reason or run, never run wrongly.
@@ -24,13 +23,22 @@ const BEYOND: [&str; 2] = ["ultraface_rfb320", "oww_embedding"];
 
 /// Sums in another order differ by rounding: some hundred layers of it.
 const FLOAT_TOLERANCE: f32 = 1e-3;
-const LANGUAGES: [Language; 2] = [Language::C, Language::Rust];
+
+/// Programs of each network from elsewhere.
+const PROGRAMS: usize = 2;
 
 /// A network on its way: as reals, as integers, and what it is fed.
 struct Prepared {
     float: Model,
     integer: Model,
     samples: Vec<Sample>,
+}
+
+impl Prepared {
+    fn oracle<'a>(&'a self, network: &'a Network) -> Oracle<'a> {
+        let oracle = Oracle::ask(&self.integer, &network.name, &self.samples);
+        oracle.expect("the integer evaluator takes every network")
+    }
 }
 
 fn prepare(network: &Network, limit: usize) -> Result<Prepared> {
@@ -63,152 +71,10 @@ fn samples(path: &Path, model: &Model, limit: usize) -> Result<Vec<Sample>> {
     Samples::open(&[path.to_path_buf()], model, &options)?.collect()
 }
 
-/// What a check program is made from.
-struct Emitted {
-    target: Target,
-    program: Program,
-    source: Source,
-}
-
-fn emit(integer: &Model, target: &str, language: Language, name: &str) -> Result<Emitted> {
-    let target = Target::load(target)?;
-    let program = pipeline::lower(integer, &target, &lower::Options::default(), name)?;
-    let source = pipeline::print(&program, &target, language, &header(name));
-    Ok(Emitted {
-        target,
-        program,
-        source,
-    })
-}
-
-fn header(name: &str) -> Header {
-    Header {
-        model: name.to_string(),
-        options: String::new(),
-        version: env!("CARGO_PKG_VERSION").to_string(),
-        trace: false,
-        thread_pool: false,
-    }
-}
-
-/// The integer evaluator's inputs and outputs for every sample.
-struct Oracle {
-    inputs: Vec<Vec<Array>>,
-    outputs: Vec<Vec<Array>>,
-}
-
-impl Oracle {
-    fn ask(prepared: &Prepared) -> Result<Oracle> {
-        let model = &prepared.integer;
-        let quantized = |s: &Sample| integer::quantize_inputs(model, &s.inputs);
-        let inputs: Vec<_> = prepared.samples.iter().map(quantized).collect();
-        let outputs = inputs.iter().map(|i| integer::run(model, i));
-        Ok(Oracle {
-            outputs: outputs.collect::<Result<_>>()?,
-            inputs,
-        })
-    }
-
-    /// How many numbers of a program's outputs are not the integer evaluator's.
-    fn differences(&self, model: &Model, emitted: &Emitted, compiler: &Compiler) -> Result<usize> {
-        let Emitted {
-            target,
-            program,
-            source,
-        } = emitted;
-        let executable = Executable::build(source, program, target, compiler, Layers::Untold)?;
-        // What a compiler leaves unoptimised is slow: one sample shows that it computes the same.
-        let count = if compiler.name.ends_with("-O0") {
-            1
-        } else {
-            self.inputs.len()
-        };
-        let inputs = self.inputs.iter().take(count);
-        let fed = inputs.map(|i| harness::to_ports(program, i));
-        let answers = executable.run(&fed.collect::<Vec<_>>())?;
-        let found = answers
-            .iter()
-            .map(|a| harness::from_ports(program, model, a));
-        Ok(found.zip(&self.outputs).map(|(f, w)| unequal(&f, w)).sum())
-    }
-}
-
-fn unequal(found: &[Array], wanted: &[Array]) -> usize {
-    assert_eq!(found.len(), wanted.len());
-    let pairs = found.iter().zip(wanted).map(|(f, w)| {
-        assert_eq!(f.shape, w.shape);
-        let (f, w) = (bits(f), bits(w));
-        f.iter().zip(&w).filter(|(f, w)| f != w).count()
-    });
-    pairs.sum()
-}
-
-/// Integers, and reals by their bits; one NaN stands for all.
-fn bits(array: &Array) -> Vec<i64> {
-    let one = |x: &f32| if x.is_nan() { f32::NAN } else { *x };
-    match &array.data {
-        Data::I32(v) => v.iter().map(|x| i64::from(*x)).collect(),
-        Data::I64(v) => v.clone(),
-        Data::F32(v) => v.iter().map(|x| i64::from(one(x).to_bits())).collect(),
-    }
-}
-
 fn reals(array: &Array) -> &[f32] {
     match &array.data {
         Data::F32(v) => v,
         _ => panic!("a float network gives reals"),
-    }
-}
-
-/// Compares the emitted programs for every target, language, compiler and level of optimisation with the
-/// integer evaluator. Returns how many programs ran. Networks from elsewhere, which are many and large, take
-/// turns among the compilers; with `$QCC_ALL_PROGRAMS` all run.
-fn check_programs(network: &Network, prepared: &Prepared) -> Result<usize> {
-    let oracle = Oracle::ask(prepared)?;
-    let mut ran = 0;
-    let own = trained::own().iter().any(|own| own.name == network.name);
-    let all = own || std::env::var_os("QCC_ALL_PROGRAMS").is_some();
-    for (index, target) in target::names().into_iter().enumerate() {
-        let turn = network.name.len() + index;
-        for language in LANGUAGES {
-            let machine = Target::load(target)?;
-            if let Err(why) = harness::runs_here(&machine) {
-                skipped(&format!("{} on {target}: {}", network.name, why.reason));
-                continue;
-            }
-            let (compilers, _) = harness::compilers(&machine, language);
-            let mut due = compilers
-                .iter()
-                .filter(|c| all || is_due(c, turn))
-                .peekable();
-            if due.peek().is_none() {
-                continue;
-            }
-            let emitted = emit(&prepared.integer, target, language, &network.name)?;
-            for compiler in due {
-                let count = oracle.differences(&prepared.integer, &emitted, compiler)?;
-                let what = format!("{} on {target}, {}", network.name, compiler.name);
-                assert_eq!(
-                    count, 0,
-                    "{what}: numbers differ from the integer evaluator's"
-                );
-                ran += 1;
-            }
-        }
-    }
-    Ok(ran)
-}
-
-/// Whether it is a compiler's turn: of the optimising ones it is one's for each network and target, of the others at
-/// every second.
-fn is_due(compiler: &Compiler, turn: usize) -> bool {
-    let place = ["gcc", "clang", "rustc"]
-        .iter()
-        .position(|name| compiler.name.starts_with(name));
-    let turn = turn + place.unwrap_or(0);
-    match compiler.name.ends_with("-O0") {
-        true => turn.is_multiple_of(6),
-        false => turn.is_multiple_of(3),
     }
 }
 
@@ -243,16 +109,9 @@ fn float_error(network: &Network, expected: &Path, prepared: &Prepared) -> Resul
 
 #[test]
 fn emitted_programs_of_own_networks_equal_the_integer_evaluator() {
-    let generic = Target::load("generic").unwrap();
-    for compiler in LANGUAGES
-        .map(|l| harness::compilers(&generic, l).1)
-        .concat()
-    {
-        skipped(&format!("{}: {}", compiler.name, compiler.reason));
-    }
     for network in trained::own() {
         let prepared = prepare(&network, 32).unwrap();
-        let ran = check_programs(&network, &prepared).unwrap();
+        let ran = prepared.oracle(&network).check_all().unwrap();
         assert!(
             ran >= 2,
             "{}: a C and a Rust program at least",
@@ -263,31 +122,33 @@ fn emitted_programs_of_own_networks_equal_the_integer_evaluator() {
 
 #[test]
 fn emulators_run_programs_whose_instructions_the_processor_may_have() {
-    let networks = trained::own();
-    let network = networks.iter().find(|network| network.name == "digits");
-    let prepared = prepare(network.expect("it is there"), 3).unwrap();
-    let oracle = Oracle::ask(&prepared).unwrap();
+    let network = own("digits");
+    let prepared = prepare(&network, 3).unwrap();
+    let oracle = prepared.oracle(&network);
     for name in target::names() {
-        let machine = Target::load(name).unwrap();
-        if machine.emulator.is_none() {
+        let target = Target::load(name).unwrap();
+        if target.emulator.is_none() {
             continue;
         }
-        let runner = match harness::runner(&machine, true) {
+        let runner = match harness::runner(&target, true) {
             Ok(runner) => runner,
             Err(why) => {
                 skipped(&format!("digits on {name} emulated: {}", why.reason));
                 continue;
             }
         };
-        for language in machine.languages.clone() {
-            let emitted = emit(&prepared.integer, name, language, "digits").unwrap();
-            let (compilers, left_out) = runner.compilers(&machine, language);
+        for language in target.languages.clone() {
+            let (compilers, left_out) = runner.compilers(&target, language);
             for why in left_out {
                 skipped(&format!("digits on {name}: {}: {}", why.name, why.reason));
             }
-            for compiler in &compilers {
-                let count = oracle.differences(&prepared.integer, &emitted, compiler);
-                assert_eq!(count.unwrap(), 0, "{name}, {}", compiler.name);
+            for compiler in compilers {
+                let place = Place {
+                    target: target.clone(),
+                    compiler,
+                    emulated: true,
+                };
+                assert!(oracle.check(&place).unwrap(), "{name} is large enough");
             }
         }
     }
@@ -306,7 +167,7 @@ const IN_FLOATING_POINT: [(&str, &[&str], f32); 4] = [
 #[test]
 fn networks_in_floating_point_are_near_the_float_evaluator_and_emitted_exactly() {
     for network in trained::own() {
-        for (precision, layers, tolerance) in IN_FLOATING_POINT {
+        for (turn, (precision, layers, tolerance)) in IN_FLOATING_POINT.into_iter().enumerate() {
             let prepared = in_precision(&network, precision, layers).unwrap();
             let what = format!("{} {precision} {layers:?}", network.name);
             let real = integer::reals(&prepared.integer);
@@ -320,10 +181,7 @@ fn networks_in_floating_point_are_near_the_float_evaluator_and_emitted_exactly()
                 .map(|s| error(&prepared, s).unwrap());
             let error = error.fold(0.0, f32::max);
             assert!(error < tolerance, "{what}: {error}");
-            // Halves and integer weights are read by kernels that differ in nothing else.
-            if matches!(precision, "f32" | "w8a8") {
-                check_programs(&network, &prepared).unwrap();
-            }
+            prepared.oracle(&network).check_some(5 * turn, 6).unwrap();
         }
     }
 }
@@ -380,21 +238,21 @@ fn known_networks_are_evaluated_as_elsewhere_and_emitted_exactly() {
         skipped("no shared models");
     }
     // Compilers run one program at a time: as many networks at once as there are processors.
-    let queue = Mutex::new(found.into_iter());
+    let queue = Mutex::new(found.into_iter().enumerate());
     let next = || queue.lock().expect("no other test panicked").next();
     let workers = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some(network) = next() {
-                    check_known(&network);
+                while let Some((turn, network)) = next() {
+                    check_known(turn, &network);
                 }
             });
         }
     });
 }
 
-fn check_known(network: &Network) {
+fn check_known(turn: usize, network: &Network) {
     let prepared = match prepare(network, 4) {
         Ok(prepared) => prepared,
         Err(e) if BEYOND.contains(&network.name.as_str()) => {
@@ -409,7 +267,7 @@ fn check_known(network: &Network) {
         "{}: reals differ by {error}",
         network.name
     );
-    check_programs(network, &prepared).unwrap();
+    prepared.oracle(network).check_some(turn, PROGRAMS).unwrap();
 }
 
 #[test]
@@ -421,7 +279,7 @@ fn networks_quantized_elsewhere_mean_what_their_operators_say_and_are_emitted_ex
     if found.is_empty() {
         skipped("no shared models");
     }
-    for network in found {
+    for (turn, network) in found.into_iter().enumerate() {
         let prepared = without_calibration(&network).unwrap();
         let expected = network.expected.as_deref().expect("found networks have it");
         let expected = fs::read(expected).expect("the script writes it beside the samples");
@@ -435,7 +293,11 @@ fn networks_quantized_elsewhere_mean_what_their_operators_say_and_are_emitted_ex
         let pairs = found.chunks(4).zip(expected.chunks(4));
         let count = pairs.filter(|(f, e)| f != e).count();
         assert_eq!(count, 0, "{}: outputs differ from ONNX's", network.name);
-        check_programs(&network, &prepared).unwrap();
+        let turn = 3 * turn + 1;
+        prepared
+            .oracle(&network)
+            .check_some(turn, PROGRAMS)
+            .unwrap();
     }
 }
 
@@ -524,7 +386,7 @@ fn c_programs_run_without_a_report_of_the_sanitizers() {
         let clang = Compiler::new(target, Language::C, Path::new("clang-19"), "1");
         clang.with(&options)
     };
-    sanitize(Language::C, &target::names(), compilers);
+    sanitize(&target::names(), compilers);
 }
 
 #[test]
@@ -539,11 +401,11 @@ fn rust_programs_run_without_a_report_of_the_sanitizer() {
         rustc.arguments.splice(0..0, bootstrap);
         rustc
     };
-    sanitize(Language::Rust, &["generic"], compiler);
+    sanitize(&["generic"], compiler);
 }
 
 /// Runs networks under a sanitizer; a report ends the program with an error.
-fn sanitize(language: Language, targets: &[&str], compiler: impl Fn(&Target) -> Compiler) {
+fn sanitize(targets: &[&str], compiler: impl Fn(&Target) -> Compiler) {
     let mut all = trained::own();
     let found = trained::found().unwrap_or_default();
     all.extend(
@@ -553,17 +415,21 @@ fn sanitize(language: Language, targets: &[&str], compiler: impl Fn(&Target) -> 
     );
     for network in all {
         let prepared = prepare(&network, 4).unwrap();
-        let oracle = Oracle::ask(&prepared).unwrap();
-        for target in targets {
-            let emitted = emit(&prepared.integer, target, language, &network.name).unwrap();
-            if let Err(why) = harness::runs_here(&emitted.target) {
-                skipped(&format!("{} on {target}: {}", network.name, why.reason));
+        let oracle = prepared.oracle(&network);
+        for name in targets {
+            let target = Target::load(name).unwrap();
+            if let Err(why) = harness::runs_here(&target) {
+                skipped(&format!("{} on {name}: {}", network.name, why.reason));
                 continue;
             }
-            let compiler = compiler(&emitted.target);
-            let count = oracle.differences(&prepared.integer, &emitted, &compiler);
-            let count = count.unwrap_or_else(|e| panic!("{} on {target}: {e}", network.name));
-            assert_eq!(count, 0, "{} on {target}", network.name);
+            let place = Place {
+                compiler: compiler(&target),
+                target,
+                emulated: false,
+            };
+            oracle
+                .check(&place)
+                .unwrap_or_else(|e| panic!("{} on {name}: {e}", network.name));
         }
     }
 }
