@@ -68,6 +68,25 @@ pub struct Dot {
     pub winograd: Option<Winograd>,
     /// The tile of chains of sums in 16 bits; without it, every sum has 32.
     pub chains: Option<Chains>,
+    /// A product of several pixels or with several sums a channel; without it, there is only the one above.
+    pub block: Option<Block>,
+}
+
+/// A product whose sums, in one vector, belong to several pixels and channels (`dot_block`). It takes a byte vector of
+/// weights; where pixels and channels are fewer than lanes, a sum has several parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// Pixels, one or two.
+    pub pixels: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Products added for a pixel and a channel.
+    pub k: usize,
+    /// Pixels of a tile.
+    pub rows: usize,
+    /// Vectors of `lanes` channels of a tile.
+    pub cols: usize,
 }
 
 /// The sums of a tile whose products are added in 16 bits first (`add_pairs`).
@@ -471,7 +490,7 @@ fn is_called(text: &str, name: &str) -> bool {
     let part_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.match_indices(name).any(|(at, _)| {
         let after = &text[at + name.len()..];
-        !text[..at].ends_with(part_of_word) && after.starts_with('(')
+        !text[..at].ends_with(part_of_word) && (after.starts_with('(') || after.starts_with("::<"))
     })
 }
 

@@ -95,7 +95,10 @@ impl Work {
                 self.ends += times;
                 self.sums += cost;
             }
-            "add_i16" | "sub_i16" | "zero_pairs" | "add_low" | "add_high" => self.sums += cost,
+            "widen_add_low" | "widen_add_high" => self.sums += cost,
+            "add_i16" | "sub_i16" | "zero_pairs" | "add_low" | "add_high" | "add_lanes" => {
+                self.sums += cost
+            }
             "lookup" => self.tables += cost,
             "load_bytes" | "load_bytes_part" | "store_bytes" | "store_bytes_part" => {
                 self.moves += cost;
@@ -111,10 +114,19 @@ fn is_product(op: &str) -> bool {
     matches!(
         op,
         "dot"
+            | "dot_u8"
+            | "dot_part"
+            | "dot_part_u8"
+            | "dot_block"
+            | "dot_block_u8"
             | "dot_magnitude"
             | "dot_quads"
             | "dot_taps"
             | "pair_products"
+            | "mul_low"
+            | "mul_high"
+            | "mul_add_low"
+            | "mul_add_high"
             | "unsigned_pairs"
             | "signed_pairs"
             | "magnitude_pairs"
@@ -129,6 +141,8 @@ fn is_operand(op: &str) -> bool {
         "load_unsigned_",
         "load_fields",
         "load_taps",
+        "pair_low",
+        "pair_high",
         "splat_i16",
         "splat_u16",
         "taps_",
@@ -152,7 +166,13 @@ fn multiplied(op: &str, target: &Target) -> u64 {
         "dot" | "dot_magnitude" | "unsigned_pairs" | "signed_pairs" | "magnitude_pairs" => {
             target.dot.lanes * target.dot.k
         }
+        "dot_u8" | "dot_part" | "dot_part_u8" => target.dot.lanes * target.dot.k,
+        "dot_block" | "dot_block_u8" => target
+            .dot
+            .block
+            .map_or(0, |block| block.pixels * block.channels * block.k),
         "dot_quads" | "pair_products" => target.bytes,
+        "mul_low" | "mul_high" | "mul_add_low" | "mul_add_high" => target.bytes / 2,
         "dot_taps" => target.lanes * target.depthwise.taps,
         _ => 0,
     };

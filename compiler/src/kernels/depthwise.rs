@@ -236,6 +236,7 @@ struct Build<'a> {
 impl Build<'_> {
     fn body(&self) -> Vec<Stmt> {
         let rows = (self.target.dot.rows * self.target.dot.cols / 2).max(1);
+        let rows = self.conv.blocks.as_ref().map_or(rows, |b| b.rows(rows));
         let columns = self.conv.columns();
         let mut row = self.several(columns, rows);
         row.extend(

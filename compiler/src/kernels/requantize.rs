@@ -110,21 +110,9 @@ impl Requantize {
             return sums(target, pixel);
         }
         let mut steps = vec![];
-        for j in 0..pixel.sums.len() {
-            let name = format!("{}{j}", pixel.tag);
-            let rounded = self.round(target, pixel, j);
-            let value = if self.zero_point == 0 {
-                rounded
-            } else {
-                op(
-                    "add_i32",
-                    [rounded, op("splat_i32", [int(self.zero_point.into())])],
-                )
-            };
-            steps.push(define(&name, "vi32", value));
-        }
         let vectors = target.bytes / target.lanes;
         let mut first = 0;
+        let mut groups = vec![];
         while first < pixel.sums.len() {
             // Less than two vectors are not worth a byte vector.
             let single = vectors == 1 || self.elem.bytes() > 1;
@@ -133,10 +121,33 @@ impl Requantize {
             } else {
                 vectors.min(pixel.sums.len() - first)
             };
-            steps.extend(self.narrow(target, pixel, first..first + size, pack));
+            groups.push(first..first + size);
             first += size;
         }
+        for group in &groups {
+            let later = group.len() > 1 && self.adds_later(target, pack);
+            for j in group.clone() {
+                let name = format!("{}{j}", pixel.tag);
+                let rounded = self.round(target, pixel, j);
+                let value = if self.zero_point == 0 || later {
+                    rounded
+                } else {
+                    op(
+                        "add_i32",
+                        [rounded, op("splat_i32", [int(self.zero_point.into())])],
+                    )
+                };
+                steps.push(define(&name, "vi32", value));
+            }
+        }
+        let narrowed = groups.into_iter();
+        steps.extend(narrowed.flat_map(|group| self.narrow(target, pixel, group, pack)));
         steps
+    }
+
+    /// Whether the zero point is added to numbers that are narrower already.
+    fn adds_later(&self, target: &Target, pack: [&str; 2]) -> bool {
+        self.zero_point != 0 && pack[0] == "pack_u8" && target.has("pack_add_u8")
     }
 
     fn round(&self, target: &Target, pixel: &Sums, j: usize) -> Expr {
@@ -190,7 +201,14 @@ impl Requantize {
         let vectors: Vec<_> = (0..target.bytes / target.lanes)
             .map(|j| name(j.min(size - 1)))
             .collect();
-        let packed = op(self.pick(unsigned, signed), vectors);
+        let packed = match self.adds_later(target, [unsigned, signed]) {
+            true => {
+                let zero_point = int(self.zero_point.into());
+                let args = [vectors, vec![zero_point]].concat();
+                op(self.pick("pack_add_u8", "pack_add_i8"), args)
+            }
+            false => op(self.pick(unsigned, signed), vectors),
+        };
         let limits = [self.pick("max_u8", "max_i8"), self.pick("min_u8", "min_i8")];
         let packed = self.clamp(packed, limits, "splat_byte");
         vec![Stmt::Do(if count == target.bytes {

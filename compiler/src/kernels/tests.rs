@@ -130,7 +130,7 @@ impl Filled {
             names
         };
         if let Some(mut blocks) = Blocks::new(&conv, target, &self.product) {
-            blocks.constants = add(blocks.pack(&conv, target, &self.product), "block_");
+            blocks.constants = add(blocks.pack(target, &self.product), "block_");
             conv.blocks = Some(blocks);
         }
         if let Some(packed) = conv.pack(target, &self.product) {
@@ -504,6 +504,9 @@ fn extreme_activations_and_weights_are_exact_in_blocks() {
         }
     }
     let expected = [
+        (("aarch64-neon", "fit 16 bits"), 18),
+        (("aarch64-neon-dotprod", "fit 16 bits"), 18),
+        (("aarch64-neon-i8mm", "fit 16 bits"), 18),
         // Small weights of more than one tap, and the others.
         (("x86_64-avx2", "fit 16 bits"), 10),
         (("x86_64-avx2", "two products"), 8),

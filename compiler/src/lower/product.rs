@@ -240,7 +240,7 @@ pub(super) fn emit(
         };
         if let Some(mut blocks) = Blocks::new(&conv, cx.target, product) {
             proven.push(blocks.comment(cx.target));
-            blocks.constants = constants(cx, blocks.pack(&conv, cx.target, product));
+            blocks.constants = constants(cx, blocks.pack(cx.target, product));
             conv.blocks = Some(blocks);
         }
         if let Some(packed) = conv.pack(cx.target, product) {

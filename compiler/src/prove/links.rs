@@ -41,6 +41,32 @@ pub fn linked(pairs: &[Vec<[i32; 2]>], largest: i32) -> Vec<Vec<Link>> {
     chains
 }
 
+/// Distributes taps over chains, so that no sum of a chain's products leaves 16 bits, neither on the way nor at its
+/// end, for activations from `low` to `high`. `taps` has the weights of each channel; a product of its own fits.
+pub fn tap_chains(taps: &[Vec<i32>], (low, high): (i32, i32)) -> Vec<Vec<usize>> {
+    let channels = taps.first().map_or(0, Vec::len);
+    let fits = |chain: &[usize]| {
+        (0..channels).all(|channel| {
+            let ends = chain.iter().map(|tap| {
+                let weight = taps[*tap][channel];
+                [weight * low, weight * high]
+            });
+            let ends = ends.map(|[a, b]| (a.min(b).min(0), a.max(b).max(0)));
+            let (low, high) = ends.fold((0, 0), |sum, end| (sum.0 + end.0, sum.1 + end.1));
+            low >= i16::MIN.into() && high <= i16::MAX.into()
+        })
+    };
+    let mut chains: Vec<Vec<usize>> = vec![];
+    for tap in 0..taps.len() {
+        let longer = |chain: &&mut Vec<usize>| fits(&[&chain[..], &[tap]].concat());
+        match chains.iter_mut().find(longer) {
+            Some(chain) => chain.push(tap),
+            None => chains.push(vec![tap]),
+        }
+    }
+    chains
+}
+
 /// Takes from the longest chain what becomes another one.
 fn shorten(chains: &mut [Vec<Link>]) -> Vec<Link> {
     let longest = chains.iter_mut().max_by_key(|chain| chain.len());
@@ -119,6 +145,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn the_worst_activations_of_single_products_stay_in_16_bits(
+            taps in (1usize..4).prop_flat_map(|channels| {
+                prop::collection::vec(prop::collection::vec(weight(), channels), 1..26)
+            }),
+            (low, high) in prop_oneof![Just((-128, 127)), Just((0, 127)), (-128i32..=0, 0i32..=127)],
+        ) {
+            let chains = tap_chains(&taps, (low, high));
+            let mut seen: Vec<usize> = chains.concat();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..taps.len()).collect::<Vec<_>>());
+            for (chain, channel) in chains.iter().flat_map(|c| (0..taps[0].len()).map(move |i| (c, i))) {
+                for worst in [i32::max, i32::min] {
+                    let mut sum = 0;
+                    for tap in chain {
+                        let weight = taps[*tap][channel];
+                        sum += worst(weight * low, weight * high);
+                        prop_assert!(i16::try_from(sum).is_ok(), "{chain:?}: {sum}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_two_products_share_a_chain_and_small_weights_all_do() {
+        let lengths = |weight: i32| {
+            let chains = tap_chains(&vec![vec![weight]; 9], (-128, 127));
+            chains.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(127), [2, 2, 2, 2, 1]);
+        assert_eq!(lengths(28), [9]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::kernels::{Product, Scale};
 use crate::{Result, bail};
 
 pub use chains::{Reach, chains, pairs};
-pub use links::{Link, linked};
+pub use links::{Link, linked, tap_chains};
 pub use parts::{extent, parts};
 pub use scale::{average, once};
 pub use winograd::winograd;

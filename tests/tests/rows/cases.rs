@@ -229,8 +229,18 @@ fn vectors(t: &Target) -> Vec<Case> {
             ("narrow", narrow),
         ] {
             let parts: Vec<Expr> = (0..t.bytes / t.lanes).map(|i| value(t, i)).collect();
-            let body = vec![do_(op("store_bytes", [y(t, 0), op(name, parts)]))];
+            let body = vec![do_(op("store_bytes", [y(t, 0), op(name, parts.clone())]))];
             cases.push(Case::new(&format!("{name}_{values}"), body));
+            let name = if name == "pack_u8" {
+                "pack_add_u8"
+            } else {
+                "pack_add_i8"
+            };
+            for n in [-128, 7, 255].into_iter().filter(|_| t.has(name)) {
+                let sum = op(name, [parts.clone(), vec![int(n)]].concat());
+                let body = vec![do_(op("store_bytes", [y(t, 0), sum]))];
+                cases.push(Case::new(&format!("{name}_{values}_{}", n & 0x1ff), body));
+            }
         }
     }
     cases
@@ -396,7 +406,7 @@ fn numbers(t: &Target) -> Vec<Case> {
 fn magnitudes(t: &Target) -> Vec<Case> {
     let load = op("load_bytes", [x(t, 0)]);
     let store = |value| do_(op("store_bytes", [y(t, 0), value]));
-    let magnitude = store(op("magnitude_i8", [load.clone()]));
+    let magnitude = store(op("magnitude_i8", [load]));
     let weights = Constant {
         name: "weights_magnitude".into(),
         elem: Scalar::I8,
@@ -412,7 +422,6 @@ fn magnitudes(t: &Target) -> Vec<Case> {
     ];
     let sum = show(t, op("dot_magnitude", arguments));
     vec![
-        Case::new("shift_u8", vec![store(op("shift_u8", [load]))]),
         Case::new("magnitude_i8", vec![magnitude.clone()]),
         Case::new("dot_magnitude", vec![magnitude, sum]).with(weights),
     ]
@@ -433,10 +442,9 @@ fn products(t: &Target) -> Vec<Case> {
         }
     };
     let sum = |name: &'static str, a: Expr, w: &str| {
-        let load = if name == "dot" {
-            "load_b"
-        } else {
-            "tap_weights"
+        let load = match name {
+            "dot" | "dot_u8" => "load_b",
+            _ => "tap_weights",
         };
         show(t, op(name, [narrow(t, 0), a, op(load, [at(w, int(0))])]))
     };
@@ -447,9 +455,13 @@ fn products(t: &Target) -> Vec<Case> {
         } else {
             "load_a_i8"
         };
+        let dot = match sign {
+            "u8" if t.has("dot_u8") => "dot_u8",
+            _ => "dot",
+        };
         let name = format!("weights_{sign}");
         let body = vec![sum(
-            "dot",
+            dot,
             op(load, [at("x", var("i") * t.bytes as i64)]),
             &name,
         )];
@@ -461,7 +473,7 @@ fn products(t: &Target) -> Vec<Case> {
                 "load_a_i8_part"
             };
             let name = format!("weights_{sign}_{n}");
-            let body = vec![sum("dot", op(part, [x(t, 0), int(n as i64)]), &name)];
+            let body = vec![sum(dot, op(part, [x(t, 0), int(n as i64)]), &name)];
             let keep = move |i: usize| i % k < n;
             cases.push(Case::new(&format!("{part}_{n}"), body).with(weights(
                 &name,
@@ -506,7 +518,7 @@ fn fields(t: &Target) -> Vec<Case> {
     };
     let lows = |name: &str, len: usize| constant(name, len, &low);
     let (block, vector) = (t.dot.lanes * t.dot.k, t.lanes * t.depthwise.taps);
-    let dot = |w| op("dot", [narrow(t, 0), op("load_a_u8", [x(t, 0)]), w]);
+    let dot = |w| op("dot", [narrow(t, 0), op("load_a_i8", [x(t, 0)]), w]);
     let addresses: Vec<Expr> = (0..t.depthwise.taps).map(|tap| x(t, tap)).collect();
     let dot_taps = |w| {
         op(

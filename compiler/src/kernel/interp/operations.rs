@@ -189,13 +189,15 @@ fn vector_operation(name: &str) -> Option<Operation> {
         "add_weights" => |_, m, v| zip(m, v, |a, b| i8_of(a + b)),
         "pack_u8" => |_, _, v| Value::Bytes(packed(v, 0, 255)),
         "pack_i8" => |_, _, v| Value::Bytes(packed(v, -128, 127)),
+        "pack_add_u8" => |_, _, v| Value::Bytes(packed_sum(v, 0, 255)),
+        "pack_add_i8" => |_, _, v| Value::Bytes(packed_sum(v, -128, 127)),
         "max_u8" => |_, _, v| bytes(v, |a, b| a.max(b)),
         "min_u8" => |_, _, v| bytes(v, |a, b| a.min(b)),
         "max_i8" => |_, _, v| bytes(v, |a, b| (a as i8).max(b as i8) as u8),
         "min_i8" => |_, _, v| bytes(v, |a, b| (a as i8).min(b as i8) as u8),
-        "shift_u8" => |t, _, v| {
-            let shifted = v[0].bytes().iter().map(|x| i32::from(*x) + t.dot.offset_u8);
-            Value::Bytes(shifted.map(|x| x as u8).collect())
+        "shift_u8" => |_, _, v| {
+            let shifted = v[0].bytes().iter().map(|x| x.wrapping_sub(128));
+            Value::Bytes(shifted.collect())
         },
         "magnitude_i8" => |_, _, v| {
             let bytes = v[0].bytes().iter();
@@ -256,7 +258,7 @@ fn vector_operation(name: &str) -> Option<Operation> {
             });
             Value::Ints(rounded.collect())
         },
-        "dot" => |t, m, v| {
+        "dot" | "dot_u8" => |t, m, v| {
             products(m, v[0].ints(), t.dot.k, |lane, k| {
                 (v[1].ints()[k], v[2].ints()[lane * t.dot.k + k])
             })
@@ -420,6 +422,17 @@ pub(super) fn saturated(values: &[i32], low: i32, high: i32) -> Vec<u8> {
 fn packed(v: &[Value], low: i32, high: i32) -> Vec<u8> {
     v.iter()
         .flat_map(|vector| saturated(vector.ints(), low, high))
+        .collect()
+}
+
+/// The same of vectors to which the last argument is added.
+fn packed_sum(v: &[Value], low: i32, high: i32) -> Vec<u8> {
+    let (added, vectors) = v.split_last().expect("a number comes last");
+    let sum = |x: &i32| i64::from(*x) + added.int();
+    let sums = vectors
+        .iter()
+        .flat_map(|vector| vector.ints().iter().map(sum));
+    sums.map(|x| x.clamp(low.into(), high.into()) as u8)
         .collect()
 }
 

@@ -6,7 +6,7 @@
 //!
 //! A machine that adds four products at once takes four taps (`dot_quads`). One that adds pairs of them in 16 bits
 //! (`pair_products`) adds as many pairs there as [`prove::linked()`] shows to fit; where that would be few, products
-//! are of 16 bits.
+//! are of 16 bits. One that adds single products in 16 bits (`mul_add_low`) needs no zip: the sums lie as the channels.
 
 use super::{Depthwise, Group, UNROLLED_TAPS, groups};
 use crate::kernel::{Expr, Scalar, Stmt, at, op, var};
@@ -32,6 +32,8 @@ pub struct Blocks {
     pub constants: Names,
     groups: Vec<Group>,
     products: Products,
+    /// What is added to an activation that is read.
+    offset: i32,
 }
 
 /// What is multiplied at once.
@@ -43,17 +45,21 @@ enum Products {
     Chains(Vec<Vec<Link>>),
     /// Two numbers of 16 bits, added in 32 bits.
     Words,
+    /// One byte, added in these sums of 16 bits.
+    Taps(Vec<Vec<usize>>),
 }
 
 impl Blocks {
     /// Blocks for a machine that has them, where they are faster.
     pub fn new(conv: &Depthwise, target: &Target, product: &Product) -> Option<Blocks> {
         let quads = target.has("dot_quads");
+        let taps = !quads && target.has("mul_add_low");
+        let offset = offset(conv.elem, taps);
         let bytes = [conv.elem, conv.requantize.elem].map(Scalar::bytes) == [1, 1];
         let plain = conv.form == Form::Bytes { parts: 1 } && conv.requantize.residual.is_none();
         let few = (1..=UNROLLED_TAPS).contains(&conv.window.taps());
-        let known = quads || target.has("pair_products");
-        if !(known && bytes && plain && few) || prove::sums(product, offset(conv.elem)).is_err() {
+        let known = quads || taps || target.has("pair_products");
+        if !(known && bytes && plain && few) || prove::sums(product, offset).is_err() {
             return None;
         }
         let (channels, pixels) = conv.covered(target)?;
@@ -61,12 +67,26 @@ impl Blocks {
             channels,
             pixels,
             constants: Names::default(),
-            groups: groups(&conv.window, if quads { 4 } else { 2 }, 1),
+            groups: groups(
+                &conv.window,
+                [2, 4, 1][usize::from(quads) + 2 * usize::from(taps)],
+                1,
+            ),
             products: Products::Quads,
+            offset,
         };
-        if !quads {
+        if taps {
+            let weights: Vec<_> = blocks
+                .groups
+                .iter()
+                .map(|g| column(g[0], product))
+                .collect();
+            let low = product.range.0.min(product.zero_point) + offset;
+            let high = product.range.1.max(product.zero_point) + offset;
+            blocks.products = Products::Taps(prove::tap_chains(&weights, (low, high)));
+        } else if !quads {
             let pairs: Vec<_> = blocks.groups.iter().map(|g| pairs(g, product)).collect();
-            let largest = product.range.1.max(product.zero_point) + offset(conv.elem);
+            let largest = product.range.1.max(product.zero_point) + offset;
             let chains = prove::linked(&pairs, largest);
             let work = chains.len() + chains.iter().map(Vec::len).sum::<usize>();
             blocks.products = match 2 * work <= 5 * pairs.len() {
@@ -92,18 +112,32 @@ impl Blocks {
                 format!("{at_once}. Proven: {count} sums of pairs of products fit 16 bits.")
             }
             Products::Words => format!("{at_once}, two products added at once."),
+            Products::Taps(chains) => {
+                let count = chains.len();
+                format!("{at_once}. Proven: {count} sums of products fit 16 bits.")
+            }
         }
     }
 
-    /// Their constants: weights `[block][half][link][channel][tap]` or `[block][half][group][quarter][lane][tap]`,
-    /// the others in the order of the sums.
-    pub fn pack(&self, conv: &Depthwise, target: &Target, product: &Product) -> Packed {
+    /// Their constants: weights `[block][half][link][channel][tap]`, `[block][half][group][quarter][lane][tap]` or
+    /// `[block][tap][channel]`, the others in the order of the sums.
+    pub fn pack(&self, target: &Target, product: &Product) -> Packed {
         let width = self.pixels * self.channels;
         let channel = |place: usize| place % self.channels;
         let halves = (0..width).step_by(target.bytes);
         let halves = halves.flat_map(|first| [0, 1].map(|half| (first, half)));
         let weights = halves.flat_map(|(first, half)| match &self.products {
             Products::Chains(chains) => of_links(chains, half, |n| channel(first + n), target),
+            Products::Taps(_) if half == 1 => vec![],
+            Products::Taps(chains) => {
+                let taps = chains.iter().flatten().map(|tap| &self.groups[*tap]);
+                let places = first..first + target.bytes;
+                let rows = taps.flat_map(|tap| places.clone().map(move |place| (place, tap[0])));
+                let weight = |(place, tap): (usize, Option<usize>)| {
+                    tap.map_or(0, |tap| product.row(channel(place))[tap] as u8)
+                };
+                rows.map(weight).collect()
+            }
             _ => {
                 let quarters = [2 * half, 2 * half + 1];
                 let places = quarters.map(|quarter| order(first, quarter, target));
@@ -119,10 +153,19 @@ impl Blocks {
         Packed {
             weights,
             lows: vec![],
-            bias: each(channels(), |c| product.start(c, offset(conv.elem)) as i32),
+            bias: each(channels(), |c| product.start(c, self.offset) as i32),
             high: vec![],
             scales,
             shifts,
+        }
+    }
+
+    /// The most results of a tile, of so many whose sums of one vector the registers hold.
+    pub(super) fn rows(&self, most: usize) -> usize {
+        match self.products {
+            // Their sums in 32 and in 16 bits take six vectors.
+            Products::Taps(_) => most.div_ceil(2).min(4),
+            _ => most,
         }
     }
 
@@ -150,6 +193,8 @@ impl Blocks {
                 Products::Chains(chains) => tile.chains(half, chains),
                 Products::Quads => tile.lanes(half, "dot_quads", Tile::quads),
                 Products::Words => tile.lanes(half, "dot_taps", Tile::words),
+                Products::Taps(chains) if half == 0 => tile.taps(chains),
+                Products::Taps(_) => {}
             }
         }
         tile.store();
@@ -198,10 +243,17 @@ fn pairs(group: &Group, product: &Product) -> Vec<[i32; 2]> {
     channels.map(pair).collect()
 }
 
-/// What is added to an activation so that it is a u8.
-fn offset(elem: Scalar) -> i32 {
-    match elem {
-        Scalar::I8 => 128,
+/// Weights of a tap, for each channel.
+fn column(tap: Option<usize>, product: &Product) -> Vec<i32> {
+    let weight = |channel| tap.map_or(0, |tap| product.row(channel)[tap]);
+    (0..product.bias.len()).map(weight).collect()
+}
+
+/// What is added to an activation so that it is an i8, if that is `signed`, or a u8.
+fn offset(elem: Scalar, signed: bool) -> i32 {
+    match (elem, signed) {
+        (Scalar::I8, false) => 128,
+        (Scalar::U8, true) => -128,
         _ => 0,
     }
 }
@@ -260,18 +312,19 @@ impl Tile<'_> {
         self.conv.offsets(group, [i, self.rows], stride)
     }
 
-    fn activations(&mut self, offset: usize) -> Expr {
+    fn activations(&mut self, prefix: &str, offset: usize) -> Expr {
         let loaded = op("load_bytes", [at("x", self.corner() + size(offset))]);
-        let value = match self.conv.elem {
-            Scalar::I8 => op("shift_i8", [loaded]),
-            _ => loaded,
+        let value = match self.blocks.offset {
+            0 => loaded,
+            128 => op("shift_i8", [loaded]),
+            _ => op("shift_u8", [loaded]),
         };
-        self.named("x", "vb", value)
+        self.named(prefix, "vb", value)
     }
 
     /// Activations at two offsets, zipped: one half of each 16.
     fn zipped(&mut self, offsets: &[usize], half: usize) -> Expr {
-        let pair = [offsets[0], offsets[1]].map(|offset| self.activations(offset));
+        let pair = [offsets[0], offsets[1]].map(|offset| self.activations("x", offset));
         self.named("p", "vb", op(["zip_low", "zip_high"][half], pair))
     }
 
@@ -282,6 +335,7 @@ impl Tile<'_> {
             Products::Quads => (4 * groups, bytes),
             Products::Words => (4 * groups, bytes / 2),
             Products::Chains(chains) => (2 * links(chains), bytes),
+            Products::Taps(_) => (groups, bytes),
         };
         let address = self.c.clone() * (count * size_of_each / bytes) as i64;
         let address = at(
@@ -383,6 +437,46 @@ impl Tile<'_> {
         }
     }
 
+    /// All sums by way of sums of 16 bits of single products.
+    fn taps(&mut self, chains: &[Vec<usize>]) {
+        let (mut before, rows) = (0, self.rows);
+        for (turn, chain) in chains.iter().enumerate() {
+            // Registers do not hold activations from one chain to the next.
+            self.values.retain(|(_, name)| !name.starts_with('x'));
+            let groups = chain.iter().map(|tap| &self.blocks.groups[*tap]);
+            let mut seen = vec![];
+            for (offsets, i, tap) in self.uses(groups.enumerate()) {
+                let activations = self.activations(&format!("x{turn}_"), offsets[0]);
+                let weights = self.weights(before + tap);
+                for half in 0..2 {
+                    let name = narrow(i, half, turn);
+                    let operands = [activations.clone(), weights.clone()];
+                    let first = !seen.contains(&name);
+                    let value = match first {
+                        true => op(["mul_low", "mul_high"][half], operands),
+                        false => {
+                            let operands = [&[var(&name)], &operands[..]].concat();
+                            op(["mul_add_low", "mul_add_high"][half], operands)
+                        }
+                    };
+                    self.set(name.clone(), "vh", value, first, chain.len() == 1);
+                    seen.push(name);
+                }
+            }
+            before += chain.len();
+            for (quarter, i) in (0..QUARTERS).flat_map(|q| (0..rows).map(move |i| (q, i))) {
+                let name = sum(i, quarter);
+                let so_far = match turn {
+                    0 => self.bias(quarter),
+                    _ => var(&name),
+                };
+                let add = ["widen_add_low", "widen_add_high"][quarter % 2];
+                let value = op(add, [so_far, var(narrow(i, quarter / 2, turn))]);
+                self.set(name, "vi32", value, turn == 0, turn + 1 == chains.len());
+            }
+        }
+    }
+
     /// Offsets of activations, result and index of each product, neighbours in memory beside each other.
     fn uses<'g>(
         &self,
@@ -416,8 +510,11 @@ impl Tile<'_> {
                 output: self.pixels.index(1) + self.c.clone() + size(i * stride),
                 residual: size(0),
             };
-            let stored = self.conv.requantize.store_joined(self.target, &pixel);
-            self.steps.extend(stored);
+            let requantize = &self.conv.requantize;
+            self.steps.extend(match self.blocks.products {
+                Products::Taps(_) => requantize.store(self.target, &pixel),
+                _ => requantize.store_joined(self.target, &pixel),
+            });
         }
     }
 }

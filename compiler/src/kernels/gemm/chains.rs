@@ -73,9 +73,7 @@ impl Build<'_> {
             steps.push(define(&format!("w{tag}{j}"), ty, op(load, [address])));
         }
         for i in 0..rows {
-            let index = self.layout.pixels.index(0) + size(i * self.layout.pixels.row().strides[0]);
-            let group = self.gemm.input.extent[3] / self.gemm.groups;
-            let index = self.grouped(index, group) + var(&place);
+            let index = self.activation(i, var(&place));
             let (loads, name, mut args) =
                 self.chain_activations(signed, index, &format!("{tag}{i}"));
             steps.extend(loads);

@@ -12,6 +12,7 @@
 //! Zero points are folded into the bias, from which the sums start.
 
 mod chains;
+mod joint;
 mod steps;
 
 use std::ops::Range;
@@ -150,30 +151,53 @@ impl Layout {
 impl Gemm {
     /// The product that the machine makes of such activations.
     pub(crate) fn unit(&self, target: &Target) -> Unit {
-        Unit::new(target, self.elem)
+        let unit = Unit::new(target, self.elem);
+        let narrow = self.chains.is_some() || self.pairs.is_some();
+        if self.elem.bytes() > 1 || self.magnitudes || narrow || self.window.taps() == 0 {
+            return unit;
+        }
+        unit.joint(target, self.elem, self.blocks(target))
     }
 
-    pub(crate) fn layout(&self, target: &Target) -> Layout {
-        let unit = self.unit(target);
+    /// Whether products of blocks are less work than others.
+    fn blocks(&self, target: &Target) -> bool {
+        let Some(block) = target.dot.block else {
+            return false;
+        };
+        let run = self.runs().len;
+        let products = [block.k, target.dot.k].map(|k| run.div_ceil(k));
+        let bytes = matches!(self.form, Form::Bytes { .. });
+        bytes && self.pixels().row().extent >= block.pixels && joint::worth(block, products, target)
+    }
+
+    fn pixels(&self) -> Pixels {
         let point = [1, 1];
         let mut views = vec![(self.input, self.window.strides), (self.output, point)];
         views.extend(self.requantize.residual.iter().map(|r| (r.view, point)));
-        let pixels = Pixels::new(self.output.extent, &views);
-        let mut runs = self
-            .window
-            .runs(&self.input, self.input.extent[3] / self.groups);
+        Pixels::new(self.output.extent, &views)
+    }
+
+    /// The window's runs, once for each of the weights' addends.
+    fn runs(&self) -> Runs {
+        let channels = self.input.extent[3] / self.groups;
+        let mut runs = self.window.runs(&self.input, channels);
         if self.form.parts() > 1 {
             let (count, stride) = (self.form.parts(), 0);
             runs.levels.insert(0, Level { count, stride });
         }
+        runs
+    }
+
+    pub(crate) fn layout(&self, target: &Target) -> Layout {
+        let unit = self.unit(target);
+        let (pixels, runs) = (self.pixels(), self.runs());
         let lanes = unit.lanes;
         let channels = self.output.extent[3] / self.groups;
         let vectors = channels.div_ceil(lanes);
-        let most = match (
-            self.chains.is_some() || self.pairs.is_some(),
-            target.dot.chains,
-        ) {
-            (true, Some(tile)) => [tile.rows, tile.cols],
+        let narrow = self.chains.is_some() || self.pairs.is_some();
+        let most = match (target.dot.chains.filter(|_| narrow), unit.block()) {
+            (Some(tile), _) => [tile.rows, tile.cols],
+            (_, Some(tile)) => [tile.rows, tile.cols],
             _ => [target.dot.rows, target.dot.cols],
         };
         let Tiling { rows, cols } = tiling(most, pixels.row().extent, vectors);
@@ -304,13 +328,14 @@ impl Build<'_> {
             if wide {
                 steps.push(start(low(i, j), bias));
                 steps.push(start(self::high(i, j), var(format!("h{j}"))));
-            } else {
+            } else if self.unit.block().is_none() {
                 steps.push(start(sum(i, j), bias));
             }
         }
-        steps.extend(match &self.gemm.chains {
-            Some(chains) => self.chains([rows, cols], chains),
-            None => self.products(rows, cols),
+        steps.extend(match (&self.gemm.chains, self.unit.block()) {
+            (Some(chains), _) => self.chains([rows, cols], chains),
+            (_, Some(block)) => self.blocks([rows, cols], block),
+            _ => self.products([rows, cols]),
         });
         let scaled = if self.gemm.requantize.keeps_sums() {
             0
@@ -324,11 +349,14 @@ impl Build<'_> {
             steps.extend(loaded);
             scales.push(factors);
         }
+        let name = match (wide, self.unit.block()) {
+            (true, _) => low,
+            (_, Some(_)) => joint::whole,
+            _ => sum,
+        };
         let pixel = |i: usize| Sums {
             tag: format!("y{i}_"),
-            sums: (0..cols)
-                .map(|j| if wide { low(i, j) } else { sum(i, j) })
-                .collect(),
+            sums: (0..cols).map(|j| name(i, j)).collect(),
             high: match wide {
                 true => (0..cols).map(|j| self::high(i, j)).collect(),
                 false => vec![],

@@ -1,5 +1,7 @@
 //! The inner loops of a product: over a window's runs, and over a run in steps of `k`.
 
+use std::ops::Range;
+
 use crate::kernel::{Expr, Stmt, at, op, var};
 use crate::kernels::fields::tag;
 use crate::kernels::gemm::chains::{pairs, unsigned};
@@ -10,14 +12,14 @@ use crate::kernels::unit::Unit;
 use crate::kernels::{Form, Runs};
 
 /// Where the weights and the activations of a tile begin.
-struct Places {
-    weights: Expr,
-    input: Expr,
+pub(super) struct Places {
+    pub(super) weights: Expr,
+    pub(super) input: Expr,
 }
 
 impl Build<'_> {
     /// The sums of a tile.
-    pub(super) fn products(&self, rows: usize, cols: usize) -> Vec<Stmt> {
+    pub(super) fn products(&self, tile: [usize; 2]) -> Vec<Stmt> {
         if self.layout.depth == 0 {
             return vec![];
         }
@@ -28,14 +30,13 @@ impl Build<'_> {
             weights = weights + var("g") * (self.layout.padded * self.layout.depth) as i64;
         }
         let mut input = size(0);
-        let mut run = self.layout.bytes * k * cols * lanes;
+        let mut run = self.layout.bytes * k * tile[1] * lanes;
         let names = ["t", "u", "q"];
         for (level, name) in levels.iter().zip(names).rev() {
             weights = weights + var(name) * run as i64;
             input = input + var(name) * level.stride as i64;
             run *= level.count;
         }
-        let tile = [rows, cols];
         let places = Places { weights, input };
         let (mut body, mut flushed) = self.run(tile, &places);
         // Each step of a run adds to all sums of pairs, also one that is not whole.
@@ -96,6 +97,9 @@ impl Build<'_> {
 
     /// The steps of a run, and whether their sums were moved to wider ones.
     fn run(&self, tile: [usize; 2], places: &Places) -> (Vec<Stmt>, bool) {
+        if let Some(joint) = self.unit.joint {
+            return (self.joint_run(tile, places, joint), false);
+        }
         let (k, len) = (self.unit.k, self.layout.runs.len);
         let per_byte = self.gemm.form.steps();
         // What is left of a run behind its whole steps, unless more may be read.
@@ -146,7 +150,7 @@ impl Build<'_> {
         let block = (cols * self.unit.lanes) as i64;
         let weights = places.weights.clone() + first.clone() * block;
         let input = places.input.clone() + first * self.gemm.form.steps() as i64;
-        let mut steps = self.weights(cols, &weights, parts.len());
+        let mut steps = self.weights(cols, &weights, 0..parts.len());
         for (step, part) in parts.iter().enumerate() {
             let input = input.clone() + size(step * self.unit.k);
             steps.extend(self.step([rows, cols], step, input, *part));
@@ -154,27 +158,27 @@ impl Build<'_> {
         steps
     }
 
-    /// The weights of `count` steps.
-    fn weights(&self, cols: usize, first: &Expr, count: usize) -> Vec<Stmt> {
+    /// The weights of steps that share bytes.
+    pub(super) fn weights(&self, cols: usize, first: &Expr, of: Range<usize>) -> Vec<Stmt> {
         let vector = self.unit.lanes * self.unit.k;
         let (ty, [load, load_packed]) = self.unit.weights;
         let Names { weights, lows, .. } = &self.gemm.constants;
         let address = |j: usize| at(weights, first.clone() + size(j * vector));
         let Form::Fields { each, .. } = self.gemm.form else {
-            let load = |j| define(&weight(0, j), ty, op(load, [address(j)]));
+            let load = |j| define(&weight(of.start, j), ty, op(load, [address(j)]));
             return (0..cols).map(load).collect();
         };
         let mut steps = vec![];
         for j in 0..cols {
-            let packed = format!("p{j}");
+            let packed = format!("p{j}{}", tag(of.start));
             steps.push(define(&packed, ty, op(load_packed, [address(j)])));
             let low = match each {
                 true => self.index(j) * self.unit.k as i64,
                 false => size(0),
             };
             let low = op(load, [at(lows, low)]);
-            let name = |step| weight(step, j);
-            steps.extend(self.gemm.form.unpack(&packed, ty, count, low, name));
+            let name = |step| weight(of.start + step, j);
+            steps.extend(self.gemm.form.unpack(&packed, ty, of.len(), low, name));
         }
         steps
     }
@@ -190,9 +194,7 @@ impl Build<'_> {
         let ty = self.unit.activations.0;
         let mut steps = vec![];
         for i in 0..rows {
-            let index = self.layout.pixels.index(0) + size(i * self.layout.pixels.row().strides[0]);
-            let group = self.gemm.input.extent[3] / self.gemm.groups;
-            let index = self.grouped(index, group) + input.clone();
+            let index = self.activation(i, input.clone());
             let value = self.activations("x", index.clone(), part);
             let [a, v] = ["a", "v"].map(|name| format!("{name}{i}{}", tag(step)));
             steps.push(define(&a, ty, value));
@@ -216,6 +218,13 @@ impl Build<'_> {
         steps
     }
 
+    /// Index of the first activation of a tile's row, `input` elements into its window.
+    pub(super) fn activation(&self, row: usize, input: Expr) -> Expr {
+        let stride = self.layout.pixels.row().strides[0];
+        let group = self.gemm.input.extent[3] / self.gemm.groups;
+        self.grouped(self.layout.pixels.index(0) + size(row * stride), group) + input
+    }
+
     fn activations(&self, buffer: &str, index: Expr, part: Option<usize>) -> Expr {
         let (_, [mut load, load_part]) = self.unit.activations;
         if self.gemm.pairs.is_some() {
@@ -229,10 +238,10 @@ impl Build<'_> {
     }
 }
 
-fn set(name: String, value: Expr) -> Stmt {
+pub(super) fn set(name: String, value: Expr) -> Stmt {
     Stmt::Set { name, value }
 }
 
-fn weight(step: usize, col: usize) -> String {
+pub(super) fn weight(step: usize, col: usize) -> String {
     format!("w{col}{}", tag(step))
 }
