@@ -178,24 +178,32 @@ impl Build<'_> {
     /// The sums of a tile by products of blocks.
     pub(super) fn blocks(&self, tile: [usize; 2], block: Block) -> Vec<Stmt> {
         let parts = block.parts(self.unit.lanes);
-        let sums = (0..tile[0]).step_by(block.pixels);
-        let sums = sums.flat_map(|i| (0..tile[1] * parts).map(move |j| sum(i, j)));
-        let start = |name| Stmt::Let {
-            name,
-            ty: "vi32",
-            mutable: true,
-            value: op("splat_i32", [size(0)]),
+        let pixels = (0..tile[0]).step_by(block.pixels);
+        let sums = pixels.flat_map(|i| (0..tile[1] * parts).map(move |j| (i, j)));
+        let start = |(i, j): (usize, usize)| {
+            let bias = || var(format!("b{}", j / parts));
+            Stmt::Let {
+                name: sum(i, j),
+                ty: "vi32",
+                mutable: true,
+                value: match block.pixels {
+                    1 => op("splat_i32", [size(0)]),
+                    _ => op(
+                        ["pair_low_i32", "pair_high_i32"][j % parts],
+                        [bias(), bias()],
+                    ),
+                },
+            }
         };
         let mut steps: Vec<Stmt> = sums.map(start).collect();
         steps.extend(self.products(tile));
         for (i, j) in grid(tile[0], tile[1]) {
             let parts = (0..parts).map(|part| var(sum(i - i % block.pixels, j * parts + part)));
-            let gather = match block.pixels {
-                1 => "add_lanes",
-                _ => ["pair_low_i32", "pair_high_i32"][i % 2],
+            let parts: Vec<_> = parts.collect();
+            let value = match block.pixels {
+                1 => op("add_i32", [op("add_lanes", parts), var(format!("b{j}"))]),
+                _ => op(["pair_low_i32", "pair_high_i32"][i % 2], parts),
             };
-            let gathered = op(gather, parts.collect::<Vec<_>>());
-            let value = op("add_i32", [gathered, var(format!("b{j}"))]);
             steps.push(define(&whole(i, j), "vi32", value));
         }
         steps
