@@ -27,6 +27,7 @@ errors, without and with optimisation. Exits with 3 when any of them refuses it 
 integer evaluator does.
 Where the processor lacks the machine's instructions its emulator runs the programs, if it is installed;
 `qcc targets` says so.
+Programs of microcontrollers say how many bytes of stack the network took.
 Without --data the samples of --calibrate are run, without these noise.
 
 Examples:
@@ -83,7 +84,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let bar = output::progress(compilers.len(), "verifying");
         for compiler in compilers {
             let verdict = match check(&lowered, &prepared.integer, &cases, &compiler) {
-                Ok(()) => format!("{} samples equal", cases.len()),
+                Ok(None) => format!("{} samples equal", cases.len()),
+                Ok(Some(stack)) => format!("{} samples equal, stack {stack} B", cases.len()),
                 Err(error) => {
                     code = DIFFERENT;
                     format!("FAILED: {error}")
@@ -103,18 +105,24 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(code)
 }
 
-/// Whether what a compiler makes of the emitted source computes what it must.
-fn check(lowered: &Lowered, model: &Model, cases: &[Case], compiler: &Compiler) -> Result<()> {
+/// Whether what a compiler makes of the emitted source computes what it must; the stack it takes, where that is known.
+fn check(
+    lowered: &Lowered,
+    model: &Model,
+    cases: &[Case],
+    compiler: &Compiler,
+) -> Result<Option<usize>> {
     let executable = lowered.build(compiler, Layers::Untold)?;
     let inputs = cases
         .iter()
         .map(|c| harness::to_ports(&lowered.program, &c.inputs));
-    let outputs = executable.run(&inputs.collect::<Vec<_>>())?;
-    let found = outputs
+    let answers = executable.evaluate(&inputs.collect::<Vec<_>>())?;
+    let found = answers
+        .outputs
         .iter()
         .map(|o| harness::from_ports(&lowered.program, model, o));
     match difference(model, cases, found) {
-        None => Ok(()),
+        None => Ok(answers.stack),
         Some(text) => bail!("{text}"),
     }
 }

@@ -10,7 +10,7 @@ pub use bytes::{from_ports, to_ports};
 pub use compiler::{Compiler, Skipped, compilers, runs_here};
 pub use counter::{Count, Counter};
 pub use emulator::{Runner, runner};
-pub use program::{Executable, Layers, Timing};
+pub use program::{Answers, Executable, Layers, Timing};
 
 #[cfg(test)]
 mod tests;

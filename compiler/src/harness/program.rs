@@ -35,6 +35,14 @@ pub enum Layers {
     Marked,
 }
 
+/// What a check program computed.
+pub struct Answers {
+    /// The bytes of the outputs, sample by sample.
+    pub outputs: Vec<Vec<Vec<u8>>>,
+    /// Bytes of stack that the network took, which programs without an operating system tell.
+    pub stack: Option<usize>,
+}
+
 /// Duration of one evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timing {
@@ -110,6 +118,11 @@ impl Executable {
 
     /// The bytes of the outputs for the bytes of the inputs, sample by sample.
     pub fn run(&self, samples: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<Vec<u8>>>> {
+        Ok(self.evaluate(samples)?.outputs)
+    }
+
+    /// The same, with the stack that it takes.
+    pub fn evaluate(&self, samples: &[Vec<Vec<u8>>]) -> Result<Answers> {
         for (i, sample) in samples.iter().enumerate() {
             let sizes: Vec<_> = sample.iter().map(Vec::len).collect();
             if sizes != self.inputs {
@@ -120,7 +133,9 @@ impl Executable {
             }
         }
         let written = samples.concat().concat();
-        let (bytes, _) = self.start(&self.run, &[], written)?;
+        let (bytes, said) = self.start(&self.run, &[], written)?;
+        let stack = said.lines().find_map(|line| line.strip_prefix("stack "));
+        let stack = stack.and_then(|bytes| bytes.parse().ok());
         let each: usize = self.outputs.iter().sum();
         if bytes.len() != each * samples.len() {
             bail!(
@@ -135,17 +150,12 @@ impl Executable {
             rest = tail;
             head.to_vec()
         };
-        Ok(samples
-            .iter()
-            .map(|_| self.outputs.iter().map(&mut take).collect())
-            .collect())
-    }
-
-    /// How many bytes of stack an evaluation takes, where the program can tell.
-    pub fn stack(&self, sample: &[Vec<u8>]) -> Result<Option<usize>> {
-        let (_, said) = self.start(&self.run, &[], sample.concat())?;
-        let stack = said.lines().find_map(|line| line.strip_prefix("stack "));
-        Ok(stack.and_then(|bytes| bytes.parse().ok()))
+        let outputs = samples.iter();
+        let outputs = outputs.map(|_| self.outputs.iter().map(&mut take).collect());
+        Ok(Answers {
+            outputs: outputs.collect(),
+            stack,
+        })
     }
 
     /// Time of one evaluation, over `repeats` of them on one sample.
