@@ -1,13 +1,13 @@
 //! What an emitted program executes, layer by layer, as an emulator counts it.
 
-use qcc_compiler::Result;
 use qcc_compiler::harness::{Compiler, Count, Counter, Layers};
+use qcc_compiler::{Error, Result};
 
 use crate::compile::Cost;
 use crate::json::Json;
 use crate::limit::Counted;
 use crate::output;
-use crate::programs::{Lowered, refusal};
+use crate::programs::Lowered;
 
 /// A layer: its calls together.
 #[derive(Clone, Copy, Default)]
@@ -26,7 +26,11 @@ pub(crate) fn report(
 ) -> Result<String> {
     let emulator = lowered.target.emulator.as_ref();
     let emulator = emulator.expect("its programs run in it");
-    let counter = Counter::new(emulator).map_err(refusal)?;
+    let counter = Counter::new(emulator).map_err(|why| {
+        let machine = &lowered.target.name;
+        let text = format!("what programs for {machine} execute is not counted here");
+        Error::new(format!("{text}: {}", why.reason))
+    })?;
     let executable = lowered.build(compiler, Layers::Marked)?;
     let counts = executable.count(&counter, sample)?;
     let rows = rows(lowered, &counts);

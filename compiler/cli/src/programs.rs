@@ -51,6 +51,7 @@ impl Lowered {
         language: Language,
         command: Option<&str>,
     ) -> Result<Compiler> {
+        self.target.speaks(language)?;
         if let (Some(command), Runner::Processor) = (command, runner) {
             return Ok(Compiler::new(&self.target, language, command.as_ref(), "3"));
         }
@@ -60,18 +61,25 @@ impl Lowered {
         if let Some(compiler) = found.iter().rfind(|c| optimising(c) && asked(c)) {
             return Ok(compiler.clone());
         }
-        let commands: Vec<_> = found
+        let mut commands: Vec<_> = found
             .iter()
             .map(|c| c.command.display().to_string())
             .collect();
+        commands.dedup();
         match (command, runner) {
             (Some(_), Runner::Emulator(name, _)) if !found.is_empty() => bail!(
                 "{name} does not run programs of this compiler";
                 hint: "it runs those of {}", commands.join(", ")
             ),
             _ => {
-                let names: Vec<_> = skipped.into_iter().map(|s| s.name).collect();
-                bail!("no compiler is installed"; hint: "install {}", names.join(" or "))
+                let reasons = skipped
+                    .into_iter()
+                    .map(|s| format!("{}: {}", s.name, s.reason));
+                let reasons: Vec<_> = reasons.collect();
+                bail!(
+                    "no compiler makes {} that runs here for {}", language.name(), self.target.name;
+                    hint: "{}", reasons.join("; ")
+                )
             }
         }
     }
@@ -95,7 +103,7 @@ impl Lowered {
     }
 }
 
-pub(crate) fn refusal(skipped: Skipped) -> Error {
+fn refusal(skipped: Skipped) -> Error {
     Error::new(format!(
         "programs for {} do not run here: {}",
         skipped.name, skipped.reason
