@@ -507,6 +507,8 @@ fn extreme_activations_and_weights_are_exact_in_blocks() {
         (("aarch64-neon", "fit 16 bits"), 18),
         (("aarch64-neon-dotprod", "fit 16 bits"), 18),
         (("aarch64-neon-i8mm", "fit 16 bits"), 18),
+        // 136 channels fill a byte vector, two pixels of 64 and four of 32 do together.
+        (("hexagon-hvx", "four products"), 9),
         // Small weights of more than one tap, and the others.
         (("x86_64-avx2", "fit 16 bits"), 10),
         (("x86_64-avx2", "two products"), 8),
