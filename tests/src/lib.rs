@@ -4,5 +4,6 @@ pub mod adversarial;
 pub mod command;
 pub mod file;
 pub mod graph;
+pub mod parallel;
 pub mod programs;
 pub mod trained;

@@ -4,8 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 
 use qcc_compiler::data::{Options as DataOptions, Sample, Samples};
 use qcc_compiler::harness::{self, Compiler};
@@ -15,6 +13,7 @@ use qcc_compiler::passes::quantize::{LayerTexts, Texts};
 use qcc_compiler::pipeline;
 use qcc_compiler::target::{self, Language, Target};
 use qcc_compiler::{Result, eval, integer};
+use qcc_tests::parallel;
 use qcc_tests::programs::{Oracle, Place};
 use qcc_tests::trained::{self, Network, skipped};
 
@@ -237,18 +236,8 @@ fn known_networks_are_evaluated_as_elsewhere_and_emitted_exactly() {
     if found.iter().all(|n| n.model.starts_with(trained::root())) {
         skipped("no shared models");
     }
-    // Compilers run one program at a time: as many networks at once as there are processors.
-    let queue = Mutex::new(found.into_iter().enumerate());
-    let next = || queue.lock().expect("no other test panicked").next();
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((turn, network)) = next() {
-                    check_known(turn, &network);
-                }
-            });
-        }
+    parallel::each(found.iter().enumerate(), |(turn, network)| {
+        check_known(turn, network)
     });
 }
 
@@ -279,8 +268,8 @@ fn networks_quantized_elsewhere_mean_what_their_operators_say_and_are_emitted_ex
     if found.is_empty() {
         skipped("no shared models");
     }
-    for (turn, network) in found.into_iter().enumerate() {
-        let prepared = without_calibration(&network).unwrap();
+    parallel::each(found.iter().enumerate(), |(turn, network)| {
+        let prepared = without_calibration(network).unwrap();
         let expected = network.expected.as_deref().expect("found networks have it");
         let expected = fs::read(expected).expect("the script writes it beside the samples");
         let mut found = vec![];
@@ -294,11 +283,8 @@ fn networks_quantized_elsewhere_mean_what_their_operators_say_and_are_emitted_ex
         let count = pairs.filter(|(f, e)| f != e).count();
         assert_eq!(count, 0, "{}: outputs differ from ONNX's", network.name);
         let turn = 3 * turn + 1;
-        prepared
-            .oracle(&network)
-            .check_some(turn, PROGRAMS)
-            .unwrap();
-    }
+        prepared.oracle(network).check_some(turn, PROGRAMS).unwrap();
+    });
 }
 
 /// A network that came quantized as a whole.

@@ -16,6 +16,7 @@ use qcc_compiler::ir::{Elem, IntType, Type};
 use qcc_compiler::kernel::{Call, Constant, Kernel, Port, Program, Scalar, Slot, interp};
 use qcc_compiler::pipeline;
 use qcc_compiler::target::{self, Language, Target};
+use qcc_tests::parallel;
 use qcc_tests::trained::skipped;
 
 use cases::Case;
@@ -28,50 +29,51 @@ fn rounds(target: &Target) -> usize {
 
 #[test]
 fn rows_do_what_operations_mean() {
+    parallel::each(target::names(), check_rows);
+}
+
+fn check_rows(name: &str) {
     let header = Header {
         model: "rows".into(),
         version: "test".into(),
         ..Header::default()
     };
-    for name in target::names() {
-        let target = Target::load(name).unwrap();
-        let numbers = Numbers::new(&target);
-        let cases = cases::all(&target);
-        let untested: Vec<&str> = target
-            .operations()
-            .filter(|op| !cases.iter().any(|c| c.covers(op)))
-            .collect();
-        assert!(
-            untested.is_empty(),
-            "{name}: rows without a case: {untested:?}"
-        );
-        let program = program(&target, &cases, &numbers);
-        let inputs = vec![numbers.bytes.clone(), le(&numbers.words)];
-        let expected = interp::run(&program, &target, &inputs);
-        let native = harness::runs_here(&target);
-        if let Some(compiler) = native.is_ok().then(|| emulating(&target)).flatten() {
-            let source = pipeline::print(&program, &target, Language::C, &header);
+    let target = Target::load(name).unwrap();
+    let numbers = Numbers::new(&target);
+    let cases = cases::all(&target);
+    let untested: Vec<&str> = target
+        .operations()
+        .filter(|op| !cases.iter().any(|c| c.covers(op)))
+        .collect();
+    assert!(
+        untested.is_empty(),
+        "{name}: rows without a case: {untested:?}"
+    );
+    let program = program(&target, &cases, &numbers);
+    let inputs = vec![numbers.bytes.clone(), le(&numbers.words)];
+    let expected = interp::run(&program, &target, &inputs);
+    let native = harness::runs_here(&target);
+    if let Some(compiler) = native.is_ok().then(|| emulating(&target)).flatten() {
+        let source = pipeline::print(&program, &target, Language::C, &header);
+        let check = Executable::build(&source, &program, &target, &compiler, Layers::Untold)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let found = check.run(std::slice::from_ref(&inputs)).unwrap();
+        compare(&cases, &target, &compiler.name, &expected, &found[0]);
+    }
+    let runner = match harness::runner(&target, false) {
+        Ok(runner) => runner,
+        Err(skipped) => {
+            println!("skipped {}: {}", skipped.name, skipped.reason);
+            return;
+        }
+    };
+    for language in target.languages.clone() {
+        let source = pipeline::print(&program, &target, language, &header);
+        for compiler in compilers(&runner, &target, language) {
             let check = Executable::build(&source, &program, &target, &compiler, Layers::Untold)
                 .unwrap_or_else(|e| panic!("{e}"));
             let found = check.run(std::slice::from_ref(&inputs)).unwrap();
             compare(&cases, &target, &compiler.name, &expected, &found[0]);
-        }
-        let runner = match harness::runner(&target, false) {
-            Ok(runner) => runner,
-            Err(skipped) => {
-                println!("skipped {}: {}", skipped.name, skipped.reason);
-                continue;
-            }
-        };
-        for language in target.languages.clone() {
-            let source = pipeline::print(&program, &target, language, &header);
-            for compiler in compilers(&runner, &target, language) {
-                let check =
-                    Executable::build(&source, &program, &target, &compiler, Layers::Untold)
-                        .unwrap_or_else(|e| panic!("{e}"));
-                let found = check.run(std::slice::from_ref(&inputs)).unwrap();
-                compare(&cases, &target, &compiler.name, &expected, &found[0]);
-            }
         }
     }
 }
