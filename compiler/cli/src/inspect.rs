@@ -2,6 +2,7 @@
 
 use qcc_compiler::ir::{Data, Elem, IntType, Model, Node, TensorId};
 use qcc_compiler::kernel::Program;
+use qcc_compiler::ops::Op;
 use qcc_compiler::passes::{self, Stage, quantize};
 use qcc_compiler::target::{self, Target};
 use qcc_compiler::{Result, lower, onnx, pipeline};
@@ -143,6 +144,9 @@ struct Layer {
     shape: Vec<usize>,
     macs: u64,
     parameters: u64,
+    /// The shape of the weights, if it has some.
+    weights: Vec<usize>,
+    groups: Option<usize>,
 }
 
 impl Summary {
@@ -285,12 +289,20 @@ impl Layer {
         let values = node.operands().filter_map(|id| model[id].value.as_ref());
         // Plain integers are positions and shapes, not parameters.
         let parameters = values.filter(|v| !matches!(v.data, Data::I64(_)));
+        let weights = node.operands().nth(1).filter(|id| model[*id].value.is_some());
+        let groups = match &node.op {
+            Op::Conv(op) => Some(op.groups),
+            Op::ConvTranspose(op) => Some(op.groups),
+            _ => None,
+        };
         Layer {
             name: node.name.clone(),
             operator: node.op.name(),
             shape: model[node.output].ty.shape.clone(),
             macs: calls.map(|c| c.macs).sum(),
             parameters: parameters.map(|v| v.len() as u64).sum(),
+            weights: weights.map_or(vec![], |id| model[id].ty.shape.clone()),
+            groups,
         }
     }
 
@@ -311,6 +323,8 @@ impl Layer {
             ("output", Json::ints(&self.shape)),
             ("macs", Json::int(self.macs)),
             ("parameters", Json::int(self.parameters)),
+            ("weights", Json::ints(&self.weights)),
+            ("groups", self.groups.map_or(Json::Null, |n| Json::int(n as u64))),
         ])
     }
 }
