@@ -289,7 +289,10 @@ impl Layer {
         let values = node.operands().filter_map(|id| model[id].value.as_ref());
         // Plain integers are positions and shapes, not parameters.
         let parameters = values.filter(|v| !matches!(v.data, Data::I64(_)));
-        let weights = node.operands().nth(1).filter(|id| model[*id].value.is_some());
+        let weights = node
+            .operands()
+            .nth(1)
+            .filter(|id| model[*id].value.is_some());
         let groups = match &node.op {
             Op::Conv(op) => Some(op.groups),
             Op::ConvTranspose(op) => Some(op.groups),
@@ -324,7 +327,10 @@ impl Layer {
             ("macs", Json::int(self.macs)),
             ("parameters", Json::int(self.parameters)),
             ("weights", Json::ints(&self.weights)),
-            ("groups", self.groups.map_or(Json::Null, |n| Json::int(n as u64))),
+            (
+                "groups",
+                self.groups.map_or(Json::Null, |n| Json::int(n as u64)),
+            ),
         ])
     }
 }
