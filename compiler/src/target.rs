@@ -387,11 +387,12 @@ impl Target {
     }
 
     /// The instructions that an operation is spelled with in C: the intrinsics of its row and of its snippets but for
-    /// casts and constants, at least one.
+    /// casts and constants, and the lines of assembly, at least one.
     pub fn instructions(&self, op: &str) -> u64 {
         let row = self.operation(op, Language::C).unwrap_or_default();
-        let texts = [row].into_iter().chain(self.snippets([op], Language::C));
-        let words = texts.flat_map(identifiers);
+        let snippets = self.snippets([op], Language::C);
+        let texts = || [row].into_iter().chain(snippets.iter().copied());
+        let words = texts().flat_map(identifiers);
         let none = [
             "cast",
             "_set1_",
@@ -405,7 +406,8 @@ impl Target {
             "vcombine",
         ];
         let intrinsics = words.filter(|w| is_intrinsic(w) && !none.iter().any(|n| w.contains(n)));
-        (intrinsics.count() as u64).max(1)
+        let assembly: usize = texts().map(lines_of_assembly).sum();
+        ((intrinsics.count() + assembly) as u64).max(1)
     }
 
     /// How a type is spelled.
@@ -478,6 +480,25 @@ pub(crate) fn identifiers(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
+/// Instructions in the `__asm__` of a text of C.
+fn lines_of_assembly(text: &str) -> usize {
+    let statements = text.split("__asm__").skip(1);
+    let lines = statements.map(|rest| {
+        // The strings before the operands: every other part between quotes.
+        let mut parts = rest.split('"');
+        let mut code = String::new();
+        while let (Some(outside), Some(inside)) = (parts.next(), parts.next()) {
+            if outside.contains(':') {
+                break;
+            }
+            code += inside;
+        }
+        let lines = code.split("\\n").map(|line| line.trim_start_matches("\\t"));
+        lines.filter(|line| !line.trim().is_empty()).count()
+    });
+    lines.sum()
+}
+
 /// Whether a word is an instruction of x86 (`_mm256_add_epi32`) or of ARM (`vaddq_s32`).
 fn is_intrinsic(word: &str) -> bool {
     let element = word.rsplit('_').next().unwrap_or_default();
@@ -526,6 +547,14 @@ fn functions(text: &str) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instructions_are_intrinsics_and_lines_of_assembly() {
+        let count = |target: &str, op| Target::load(target).unwrap().instructions(op);
+        // Four vmladav, two vmov, and an addition; one sdot.
+        assert_eq!(count("cortex-m55", "dot"), 7);
+        assert_eq!(count("aarch64-neon-dotprod", "dot"), 1);
+    }
 
     #[test]
     fn every_file_loads_under_its_own_name() {

@@ -31,7 +31,14 @@ NETWORKS = [
     "mobilenet_v1_0.25_224_f32",
     "mobilenet_v2_1.0_224_ptq_int8pc_float",
 ]
-MACHINES = ["aarch64-neon", "aarch64-neon-dotprod", "aarch64-neon-i8mm", "hexagon-hvx", "cortex-m4"]
+MACHINES = [
+    "aarch64-neon",
+    "aarch64-neon-dotprod",
+    "aarch64-neon-i8mm",
+    "hexagon-hvx",
+    "cortex-m4",
+    "cortex-m55",
+]
 KINDS = ["first convolution", "convolution", "pointwise", "depthwise", "dense", "other"]
 
 
