@@ -338,6 +338,12 @@ impl Target {
         self.dot = file.dot.unwrap_or(self.dot);
         self.depthwise = file.depthwise.unwrap_or(self.depthwise);
         self.reals = file.reals.unwrap_or(self.reals);
+        // An option with a value has one: `-march=...`.
+        let option = |flag: &String| flag.split_once('=').map(|(name, _)| name.to_string());
+        let replaced: Vec<_> = file.c.flags.iter().filter_map(option).collect();
+        self.c
+            .flags
+            .retain(|flag| option(flag).is_none_or(|name| !replaced.contains(&name)));
         self.c.flags.extend(file.c.flags);
         self.c.gcc.extend(file.c.gcc);
         self.c.requires = file.c.requires.or(self.c.requires);
@@ -547,6 +553,23 @@ fn functions(text: &str) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_asks_for_nothing_twice() {
+        for name in names() {
+            let target = Target::load(name).unwrap();
+            let options = target
+                .c
+                .flags
+                .iter()
+                .map(|flag| flag.split('=').next().unwrap());
+            let words: Vec<_> = target.rust.features.iter().map(String::as_str).collect();
+            for asked in [words, options.collect()] {
+                let different: std::collections::BTreeSet<_> = asked.iter().collect();
+                assert_eq!(different.len(), asked.len(), "{name}: {asked:?}");
+            }
+        }
+    }
 
     #[test]
     fn instructions_are_intrinsics_and_lines_of_assembly() {

@@ -122,7 +122,7 @@ impl<'a> Oracle<'a> {
     ///
     /// # Panics
     ///
-    /// If a number of a program differs, or fewer programs run.
+    /// If a number of a program differs, or no program fits its machine.
     pub fn check_some(&self, turn: usize, count: usize) -> Result<()> {
         // What a compiler leaves unoptimised is too slow for an emulator.
         let slow = |place: &&Place| place.emulated && place.compiler.name.contains(" -O0");

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::embedded::TEMPLATES;
 use crate::harness::Skipped;
+use crate::harness::compiler::C_COMPILERS;
+use crate::harness::emulator::text;
 use crate::target::{Counts, Emulator};
 use crate::{Error, Result, bail};
 
@@ -24,9 +25,6 @@ pub struct Count {
     pub products: u64,
 }
 
-/// The compilers of this machine that are tried.
-const COMPILERS: [&str; 3] = ["gcc", "clang", "clang-19"];
-
 impl Counter {
     /// Compiles the plugin.
     ///
@@ -43,11 +41,9 @@ impl Counter {
         };
         let io = |e: std::io::Error| skipped(e.to_string());
         let folder = tempfile::tempdir().map_err(io)?;
-        let text = TEMPLATES.iter().find(|(stem, _)| *stem == "count.c");
-        let text = text.expect("it is embedded").1;
-        fs::write(folder.path().join("count.c"), text).map_err(io)?;
+        fs::write(folder.path().join("count.c"), text("count.c")).map_err(io)?;
         let mut reasons = vec![];
-        for compiler in COMPILERS {
+        for compiler in C_COMPILERS {
             let mut command = Command::new(compiler);
             command.args(["-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]);
             command.args(["count.c", "-o", "count.so"]);

@@ -121,7 +121,8 @@ fn emulated(target: &Target, emulator: &Emulator) -> Vec<Compiler> {
     found
 }
 
-fn text(name: &str) -> &'static str {
+/// A file of `codegen-templates`.
+pub(super) fn text(name: &str) -> &'static str {
     let file = TEMPLATES.iter().find(|(stem, _)| *stem == name);
     file.expect("a target names files that there are").1
 }
