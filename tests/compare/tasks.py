@@ -297,6 +297,8 @@ def available(words=(), tasks=None):
 
 
 CIFAR, KWS = "cifar10_exact.npz", "kws_mlperf.npz"
+KWT = "speech_features/normalizer/"
+KWT = f"{KWT}truediv;{KWT}truediv/y;speech_features/dct/MatMul;{KWT}sub;{KWT}sub/y"
 TASKS = [
     Task("digits", OWN / "digits.onnx", "top-1", digits),
     Task("restore", OWN / "restore.onnx", "PSNR dB", restored_digits),
@@ -339,4 +341,12 @@ QUANTIZED = [
     shared("micro_kws_m_ort_qoperator.onnx", lambda: noise("serving_default_input:0", (1960,)), "SNR dB"),
     wide("u16"),
     wide("i16"),
+]
+# Networks that are mostly or wholly computed in floating point.
+REALS = [
+    shared("kwt1_transformer.onnx", lambda: features(KWT, "kws_kwt_feat.npz", (98, 40))),
+    shared("oww_melspectrogram.onnx", lambda: noise("input", (1280,)), "SNR dB", batch_size=1, samples=1280),
+    shared("mlperf_kws_dscnn_weightonly_int8.onnx", lambda: features("input_1", KWS, (1, 49, 10))),
+    shared("qonnx_jettag.onnx", lambda: noise("global_in", (16,)), "SNR dB"),
+    shared("qonnx_jettag_fakequant.onnx", lambda: noise("global_in", (16,)), "SNR dB"),
 ]

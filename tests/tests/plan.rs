@@ -170,3 +170,30 @@ fn inputs_may_lie_channels_last() {
     assert_eq!(program.inputs[0].scalar, Scalar::U8);
     assert_eq!(calls(&program), ["max", "copy"]);
 }
+
+#[test]
+fn a_result_is_written_over_rows_that_are_read_no_more() {
+    let mut graph = Graph::new(8);
+    let x = graph.input(&[1, 3, 32, 32], params());
+    let a = conv(&mut graph, x, 16, 1);
+    let pool = Pool {
+        kind: PoolKind::Max,
+        kernel: [3, 3],
+        strides: [1, 1],
+        pads: Pads::default(),
+        dilations: [1, 1],
+        output: [30, 30],
+    };
+    let b = graph.node(pool, &[a], params());
+    let c = conv(&mut graph, b, 16, 1);
+    let program = lowered(&graph.finish(&[c]));
+    let (whole, row) = (32 * 32 * 16, 32 * 16);
+    // The input as pixels of three channels, or two images of sixteen, of which one lies over the other but for rows.
+    let most = whole + 3 * row + 64;
+    assert!(
+        program.arena_bytes < most,
+        "{} of {most}",
+        program.arena_bytes
+    );
+    assert!(program.calls.iter().any(|call| call.overlaps));
+}

@@ -42,7 +42,7 @@ fn macs(program: &Program) -> u64 {
 fn runs_in_place(program: &Program, kernel: &Kernel) -> bool {
     let calls = program.calls.iter();
     let mut calls = calls.filter(|c| std::ptr::eq(&program.kernels[c.kernel], kernel));
-    calls.any(|c| (1..c.args.len()).any(|i| c.args[..i].contains(&c.args[i])))
+    calls.any(|c| c.overlaps || (1..c.args.len()).any(|i| c.args[..i].contains(&c.args[i])))
 }
 
 /// Whether some kernel reads or writes reals.

@@ -54,6 +54,7 @@ fn program() -> Program {
         layer: "layer".into(),
         kernel: 0,
         args: vec![],
+        overlaps: false,
         macs,
     };
     Program {

@@ -58,6 +58,8 @@ pub struct Call {
     pub kernel: usize,
     /// One for each of the kernel's buffers.
     pub args: Vec<Slot>,
+    /// Whether it writes over memory that it has read through another buffer.
+    pub overlaps: bool,
     /// Multiply-accumulates of the layer, as its operator counts them.
     pub macs: u64,
 }

@@ -354,6 +354,7 @@ mod tests {
             layer: "layer".into(),
             kernel: 0,
             args: vec![],
+            overlaps: false,
             macs: 1,
         };
         let program = Program {

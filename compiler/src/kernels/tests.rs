@@ -289,6 +289,7 @@ impl Filled {
                 layer: "test".into(),
                 kernel: 0,
                 args,
+                overlaps: false,
                 macs: 0,
             }],
             threads: 0,

@@ -5,7 +5,8 @@
 //! 3. `plan`: which tensors share memory (concatenation in place, slices, reshapes, element-wise operators
 //!    over an operand that dies), and how wide a halo each region has.
 //! 4. Each family's file turns its nodes into calls of kernels over *places*, not addresses.
-//! 5. `memory`: lifetimes are read off the calls, places become addresses in one arena.
+//! 5. `memory`: lifetimes are read off the calls, places become addresses in one arena; a result may lie over the part
+//!    of its operand that is read no more ([`crate::prove::lead`]).
 //! 6. `parts`: where several threads are asked for, which loops they share.
 //!
 //! [`Lowering`] is what a family's file works with.

@@ -144,6 +144,7 @@ fn share_steps(program: &mut Program, index: usize, target: &Target, (worth, end
                     layer: call.layer.clone(),
                     kernel,
                     args: used.map(|(_, slot)| *slot).collect(),
+                    overlaps: call.overlaps,
                     macs: if step + 1 == count { call.macs } else { 0 },
                 }
             })),

@@ -1,15 +1,19 @@
 //! Bounds, computed from the constants, that license the arithmetic of kernels.
 
+mod address;
 mod chains;
+mod lead;
 mod links;
 mod parts;
 mod scale;
+mod sites;
 mod winograd;
 
 use crate::kernels::{Product, Scale};
 use crate::{Result, bail};
 
 pub use chains::{Reach, chains, pairs};
+pub use lead::{Step, lead};
 pub use links::{Link, linked, tap_chains};
 pub use parts::{extent, parts};
 pub use scale::{average, once};

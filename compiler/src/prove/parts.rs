@@ -12,9 +12,7 @@
 //!
 //! What cannot be followed is refused.
 
-mod address;
 mod own;
-mod sites;
 
 use std::collections::BTreeMap;
 
@@ -22,8 +20,8 @@ use crate::kernel::{Call, Kernel, Program, Slot};
 use crate::target::Target;
 use crate::{Result, bail};
 
-use address::Resolved;
-use sites::{Site, sites};
+use super::address::Resolved;
+use super::sites::{Site, sites};
 
 /// Memory that buffers may share: the arena, or an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

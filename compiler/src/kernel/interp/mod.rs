@@ -360,6 +360,7 @@ mod tests {
                 layer: "scale".into(),
                 kernel: 0,
                 args,
+                overlaps: false,
                 macs: 3,
             }],
             threads: 0,

@@ -3,7 +3,7 @@
 //! Parts never meet there, but each must find what it would find without the others: every byte that a turn reads
 //! was written before in the same turn.
 
-use super::sites::Site;
+use crate::prove::sites::Site;
 use crate::{Result, bail};
 
 /// Shows this of all places that touch a buffer with elements of so many bytes; how many elements a part needs.

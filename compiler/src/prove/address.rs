@@ -212,21 +212,22 @@ impl Term {
         }
     }
 
-    /// The least and the greatest value.
-    fn interval(&self, loops: &[Loop]) -> (i64, i64) {
+    /// The least and the greatest value while the first loops are in the turns of these counters.
+    fn interval(&self, loops: &[Loop], counters: &[i64]) -> (i64, i64) {
         match self {
             Term::Int(value) => (*value, *value),
+            Term::Counter(i) if *i < counters.len() => (counters[*i], counters[*i]),
             Term::Counter(i) => {
                 let (low, high) = (&loops[*i].start, &loops[*i].end);
-                let low = low.interval(loops).0;
-                (low, (high.interval(loops).1 - 1).max(low))
+                let low = low.interval(loops, counters).0;
+                (low, (high.interval(loops, counters).1 - 1).max(low))
             }
             Term::Add(a, b) => {
-                let (a, b) = (a.interval(loops), b.interval(loops));
+                let (a, b) = (a.interval(loops, counters), b.interval(loops, counters));
                 (a.0 + b.0, a.1 + b.1)
             }
             Term::Mul(a, b) => {
-                let (low, high) = a.interval(loops);
+                let (low, high) = a.interval(loops, counters);
                 ((low * b).min(high * b), (low * b).max(high * b))
             }
             Term::Table(_, _, bounds) => *bounds,
@@ -252,6 +253,32 @@ impl Resolved {
 
     /// The least and the greatest index, or a wider interval.
     pub(super) fn interval(&self) -> (i64, i64) {
-        self.term.interval(&self.loops)
+        self.term.interval(&self.loops, &[])
+    }
+
+    /// Visits every turn of the first `depth` loops together: their counters, and the least and the greatest index
+    /// in this turn, or a wider interval.
+    pub(super) fn each_interval(&self, depth: usize, mut visit: impl FnMut(&[i64], (i64, i64))) {
+        let mut counters = vec![];
+        self.turns_of(depth.min(self.loops.len()), &mut counters, &mut visit);
+    }
+
+    fn turns_of(
+        &self,
+        depth: usize,
+        counters: &mut Vec<i64>,
+        visit: &mut impl FnMut(&[i64], (i64, i64)),
+    ) {
+        if counters.len() == depth {
+            return visit(counters, self.term.interval(&self.loops, counters));
+        }
+        let outer = &self.loops[counters.len()];
+        let (mut at, end) = (outer.start.eval(counters), outer.end.eval(counters));
+        while at < end {
+            counters.push(at);
+            self.turns_of(depth, counters, visit);
+            counters.pop();
+            at += outer.step;
+        }
     }
 }
