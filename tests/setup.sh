@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Rust, gcc and python3: clang with its sanitizer runtime, valgrind, SIMDe, what
-# compiles and runs programs for 64-bit ARM, Hexagon and Cortex-M (Debian packages and targets of rustup), and the Python
-# packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
+# compiles and runs programs for 64-bit ARM, Hexagon, Cortex-M and AVR (Debian packages and targets of rustup), and the
+# Python packages of tests/requirements.txt (in target/venv). Does nothing when all of it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,6 +32,9 @@ command -v ld.lld-19 >/dev/null || missing+=(lld-19)
 command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
 command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi)
 [ -e /usr/include/newlib/string.h ] || missing+=(libnewlib-arm-none-eabi)
+command -v avr-gcc >/dev/null || missing+=(gcc-avr)
+[ -e /usr/lib/avr/include/stdint.h ] || missing+=(avr-libc)
+[ -e /usr/include/simavr/sim_avr.h ] || missing+=(libsimavr-dev)
 command -v valgrind >/dev/null || missing+=(valgrind)
 python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then

@@ -141,6 +141,11 @@ pub struct C {
     pub gcc: Vec<String>,
     /// A macro that is defined when the flags are given.
     pub requires: Option<String>,
+    /// The address space of constants, where they have one of their own.
+    pub constants: Option<String>,
+    /// Warnings that gcc gives for no reason, each with what the file says of it.
+    #[serde(default)]
+    pub ignore: BTreeMap<String, String>,
     /// Headers, each with the beginnings of the identifiers that need it.
     #[serde(default)]
     pub includes: BTreeMap<String, Vec<String>>,
@@ -187,15 +192,39 @@ pub struct Emulator {
     /// The command that runs a program, which is its last argument; none where it runs by itself.
     #[serde(default)]
     pub run: Vec<String>,
-    /// What it counts, if it is a QEMU.
+    /// What it has room for, where that is little.
+    pub memory: Option<Memory>,
+    /// What is compiled to run programs, if no command does; `run` has its arguments.
+    pub simulator: Option<Simulator>,
+    /// What it counts, if it is a QEMU or a simulator.
     pub counts: Option<Counts>,
+}
+
+/// Bytes of a machine's memories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Of code and constants.
+    pub code: usize,
+    /// Of data and the stack.
+    pub data: usize,
+}
+
+/// A program in C for this machine that runs those of another.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Simulator {
+    /// A file of `codegen-templates`.
+    pub file: String,
+    /// Libraries that it is linked with.
+    pub libraries: Vec<String>,
 }
 
 /// What an emulator counts while it runs a program.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// What a program consists of, in the plural: instructions or packets.
+    /// What a program consists of or takes, in the plural: instructions, packets or cycles.
     pub unit: String,
     /// Instructions that multiply integers and add up: beginnings of their names, or the value and the mask of their
     /// words, of 8 hexadecimal digits each: `0e809400/9fe0fc00`.
@@ -347,6 +376,8 @@ impl Target {
         self.c.flags.extend(file.c.flags);
         self.c.gcc.extend(file.c.gcc);
         self.c.requires = file.c.requires.or(self.c.requires);
+        self.c.constants = file.c.constants.or(self.c.constants);
+        self.c.ignore.extend(file.c.ignore);
         self.c.includes.extend(file.c.includes);
         self.rust.features.extend(file.rust.features);
         self.rust.uses.extend(file.rust.uses);

@@ -24,7 +24,7 @@ from tasks import QUANTIZED, REALS, REPOSITORY, TASKS, WORK, available
 CALIBRATION = 8
 LANGUAGES = ["c", "rust"]
 # What linkers say of a program that a machine's memory does not hold.
-SMALL = re.compile(r"will not fit|overflowed by|does not fit")
+SMALL = re.compile(r"will not fit|overflowed by|does not fit|is not within region")
 
 
 def machines(qcc, words):

@@ -8,8 +8,8 @@ use qcc_compiler::harness::{self, Compiler, Executable, Layers, Runner};
 use qcc_compiler::ir::{Array, Data, Model};
 use qcc_compiler::kernel::Program;
 use qcc_compiler::pipeline::{self, Source};
-use qcc_compiler::target::{self, Language, Target};
-use qcc_compiler::{Result, integer, lower};
+use qcc_compiler::target::{self, Language, Memory, Target};
+use qcc_compiler::{Error, Result, integer, lower};
 
 use crate::trained::skipped;
 
@@ -58,6 +58,22 @@ pub fn places() -> &'static [Place] {
     })
 }
 
+/// What a machine has room for, where that is little.
+fn memory(target: &Target) -> Option<Memory> {
+    target.emulator.as_ref().and_then(|e| e.memory)
+}
+
+/// What linkers say of a program that fills its machine's memory, and simulators of its stack.
+fn does_not_fit(error: &Error) -> bool {
+    let text = error.to_string();
+    let words = [
+        "will not fit in region",
+        "is not within region",
+        "the stack overflows",
+    ];
+    words.iter().any(|word| text.contains(word))
+}
+
 /// What a check program is made from.
 pub struct Emitted {
     program: Program,
@@ -77,11 +93,16 @@ impl Emitted {
         Ok(Emitted { program, source })
     }
 
-    /// Whether it is too large for a compiler's machine.
-    fn too_large(&self, compiler: &Compiler) -> bool {
+    /// Whether its constants or its data are too large for a machine; its code may be so yet.
+    fn too_large(&self, place: &Place) -> bool {
         let constants = self.program.constants.iter().map(|c| c.bytes.len());
-        let bytes = constants.sum::<usize>().max(self.program.arena_bytes);
-        compiler.freestanding && bytes > SMALL
+        let memory = memory(&place.target).unwrap_or(Memory {
+            code: SMALL,
+            data: SMALL,
+        });
+        let large =
+            constants.sum::<usize>() > memory.code || self.program.data_bytes() > memory.data;
+        place.compiler.freestanding && large
     }
 }
 
@@ -155,14 +176,18 @@ impl<'a> Oracle<'a> {
             place.compiler.language,
             self.name,
         )?;
-        if emitted.too_large(&place.compiler) {
+        if emitted.too_large(place) {
             return Ok(false);
         }
         let count = match place.emulated {
             true => 1,
             false => self.inputs.len(),
         };
-        let differences = self.differences(&emitted, &place.target, &place.compiler, count)?;
+        let differences = self.differences(&emitted, &place.target, &place.compiler, count);
+        if memory(&place.target).is_some() && differences.as_ref().is_err_and(does_not_fit) {
+            return Ok(false);
+        }
+        let differences = differences?;
         let what = format!("{} for {}", place.compiler.name, place.target.name);
         assert_eq!(differences, 0, "{}, {what}: not what it is", self.name);
         Ok(true)

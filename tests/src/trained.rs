@@ -35,18 +35,21 @@ impl Network {
     }
 }
 
-/// The networks of the repository, in `models`.
+/// The networks of the repository, in `models`; the samples of a network have the first word of its name.
 pub fn own() -> Vec<Network> {
     let folder = root().join("models");
     let mut names = files(&folder, ".onnx");
     names.sort();
-    let network = |name: String| Network {
-        model: folder.join(format!("{name}.onnx")),
-        dims: BTreeMap::new(),
-        calibration: folder.join(format!("{name}.npz")),
-        test: folder.join(format!("{name}-test.npz")),
-        expected: None,
-        name,
+    let network = |name: String| {
+        let data = name.split('_').next().expect("there is a first word");
+        Network {
+            model: folder.join(format!("{name}.onnx")),
+            dims: BTreeMap::new(),
+            calibration: folder.join(format!("{data}.npz")),
+            test: folder.join(format!("{data}-test.npz")),
+            expected: None,
+            name,
+        }
     };
     names.into_iter().map(network).collect()
 }

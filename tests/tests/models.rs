@@ -121,9 +121,14 @@ fn emitted_programs_of_own_networks_equal_the_integer_evaluator() {
 
 #[test]
 fn emulators_run_programs_whose_instructions_the_processor_may_have() {
-    let network = own("digits");
-    let prepared = prepare(&network, 3).unwrap();
-    let oracle = prepared.oracle(&network);
+    // The second is for the machines that the first does not fit.
+    let networks = ["digits", "digits_tiny"].map(own);
+    let prepared = networks.each_ref().map(|n| prepare(n, 3).unwrap());
+    let oracles: Vec<_> = prepared
+        .iter()
+        .zip(&networks)
+        .map(|(p, n)| p.oracle(n))
+        .collect();
     for name in target::names() {
         let target = Target::load(name).unwrap();
         if target.emulator.is_none() {
@@ -147,7 +152,8 @@ fn emulators_run_programs_whose_instructions_the_processor_may_have() {
                     compiler,
                     emulated: true,
                 };
-                assert!(oracle.check(&place).unwrap(), "{name} is large enough");
+                let fits = oracles.iter().any(|oracle| oracle.check(&place).unwrap());
+                assert!(fits, "{name} is large enough");
             }
         }
     }

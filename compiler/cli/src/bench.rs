@@ -33,7 +33,8 @@ layer's operations are for:
 
 Where the processor lacks the machine's instructions, QEMU runs the program once and counts what it executes:
 instructions, or packets of them (Hexagon). Counts are the same in every run. `products` is the part of the
-instructions that multiply integers and add up. Times in an emulator would say nothing.
+instructions that multiply integers and add up. Times in an emulator would say nothing. For an AVR, simavr counts
+the processor's cycles.
 
 Examples:
   qcc bench net.onnx --target x86_64-avx2

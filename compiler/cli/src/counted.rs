@@ -63,7 +63,7 @@ fn text(lowered: &Lowered, unit: &str, rows: &[Row], total: Count) -> String {
         let executed = count.executed.max(1) as f64;
         let ratio = |macs: u64| match macs {
             0 => String::new(),
-            macs => format!("{:.2}", macs as f64 / executed),
+            macs => per(macs as f64 / executed),
         };
         vec![
             name,
@@ -71,7 +71,7 @@ fn text(lowered: &Lowered, unit: &str, rows: &[Row], total: Count) -> String {
             format!("{:.1}", 100.0 * executed / total.executed.max(1) as f64),
             output::grouped(macs),
             ratio(macs),
-            format!("{:.2}", count.products as f64 / executed),
+            per(count.products as f64 / executed),
             peak.map_or(String::new(), |peak| format!("{peak:.1}")),
         ]
     };
@@ -88,6 +88,14 @@ fn text(lowered: &Lowered, unit: &str, rows: &[Row], total: Count) -> String {
     let (macs, products) = (format!("MAC/{one}"), format!("products/{one}"));
     let header = ["layer", unit, "%", "MACs", &macs, &products, "peak"];
     output::table(&header, &table, 1)
+}
+
+/// Two digits or more.
+fn per(ratio: f64) -> String {
+    match ratio {
+        0.0..0.1 => format!("{ratio:.3}"),
+        _ => format!("{ratio:.2}"),
+    }
 }
 
 fn json(lowered: &Lowered, unit: &str, rows: &[Row], total: Count) -> Json {

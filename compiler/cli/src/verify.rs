@@ -27,7 +27,8 @@ errors, without and with optimisation. Exits with 3 when any of them refuses it 
 integer evaluator does.
 Where the processor lacks the machine's instructions its emulator runs the programs, if it is installed;
 `qcc targets` says so.
-Programs of microcontrollers say how many bytes of stack the network took.
+Programs of microcontrollers say how many bytes of stack the network took, and the RAM that this is with its arena,
+inputs and outputs.
 Without --data the samples of --calibrate are run, without these noise.
 
 Examples:
@@ -85,7 +86,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         for compiler in compilers {
             let verdict = match check(&lowered, &prepared.integer, &cases, &compiler) {
                 Ok(None) => format!("{} samples equal", cases.len()),
-                Ok(Some(stack)) => format!("{} samples equal, stack {stack} B", cases.len()),
+                Ok(Some(stack)) => {
+                    let all = stack + lowered.program.data_bytes();
+                    let all = output::grouped(all as u64);
+                    format!(
+                        "{} samples equal, stack {stack} B of RAM {all} B",
+                        cases.len()
+                    )
+                }
                 Err(error) => {
                     code = DIFFERENT;
                     format!("FAILED: {error}")

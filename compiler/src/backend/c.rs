@@ -3,7 +3,7 @@
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::port::{Described, describe, place, unused};
-use super::row::Spelling;
+use super::row::{Spelling, qualified};
 use super::{
     Header, described, flash_bytes, function_names, has_reals, literal, macs, operations,
     runs_in_place, wrap,
@@ -39,6 +39,7 @@ pub fn print(program: &Program, target: &Target, header: &Header) -> Source {
         flags => target.c.flags.join(" "),
         gcc => target.c.gcc.iter().map(|option| format!("{option:?}")).collect::<Vec<_>>().join(", "),
         long_strings => program.constants.iter().any(|c| c.bytes.len() > 4095),
+        ignore => target.c.ignore.clone(),
         aligned => aligned && !program.constants.is_empty(),
         constants => constants.collect::<Vec<_>>(),
         snippets => snippets.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
@@ -254,7 +255,8 @@ fn constant(constant: &Constant, target: &Target) -> String {
     // A string begins on a line of its own.
     let space = if value.starts_with('\n') { "" } else { " " };
     format!(
-        "static {aligned}const {ty} {}[] ={space}{value};",
+        "static {aligned}{}{ty} {}[] ={space}{value};",
+        qualified(target),
         constant.name
     )
 }
@@ -265,8 +267,8 @@ fn spelling<'a>(
     constants: &'a [Constant],
 ) -> Spelling<'a> {
     let buffers = kernel.iter().flat_map(|k| &k.buffers);
-    let buffers = buffers.map(|b| (b.name.as_str(), (b.elem, b.mutable)));
-    let constants = constants.iter().map(|c| (c.name.as_str(), (c.elem, false)));
+    let buffers = buffers.map(|b| (b.name.as_str(), (b.elem, false)));
+    let constants = constants.iter().map(|c| (c.name.as_str(), (c.elem, true)));
     Spelling {
         target,
         language: Language::C,

@@ -9,7 +9,7 @@ use crate::target::{Language, Target};
 pub(super) struct Spelling<'a> {
     pub target: &'a Target,
     pub language: Language,
-    /// Elements of the buffers and constants in scope, and whether they are written.
+    /// Elements of the buffers and constants in scope, and whether they are constants.
     pub buffers: HashMap<&'a str, (Scalar, bool)>,
 }
 
@@ -135,6 +135,9 @@ impl Spelling<'_> {
         let ty = self.pointee(pointee);
         match self.language {
             Language::C if mutable => format!("({ty} *){}", parenthesised(text)),
+            Language::C if self.is_constant(address) => {
+                format!("({}{ty} *){}", qualified(self.target), parenthesised(text))
+            }
             Language::C => format!("(const {ty} *){}", parenthesised(text)),
             // The vector intrinsics say what they take; pointers to numbers may be used further.
             Language::Rust if pointee.starts_with('_') => format!("{text}.cast()"),
@@ -155,6 +158,14 @@ impl Spelling<'_> {
         }
     }
 
+    fn is_constant(&self, address: &Expr) -> bool {
+        let Expr::At(buffer, _) = address else {
+            return false;
+        };
+        let known = self.buffers.get(buffer.as_str());
+        known.is_some_and(|(_, constant)| *constant)
+    }
+
     fn points_to(&self, address: &Expr, pointee: &str) -> bool {
         let Expr::At(buffer, _) = address else {
             return false;
@@ -162,6 +173,12 @@ impl Spelling<'_> {
         let known = self.buffers.get(buffer.as_str());
         known.is_some_and(|(elem, _)| format!("{elem:?}").to_lowercase() == pointee)
     }
+}
+
+/// The qualifiers of C's constants, which a pointer to one has too, each with a blank after it.
+pub(super) fn qualified(target: &Target) -> String {
+    let space = target.c.constants.iter().map(|space| format!("{space} "));
+    format!("const {}", space.collect::<String>())
 }
 
 fn bits(arg: &Expr, row: &str) -> u32 {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::target::{Language, Target};
+use crate::harness::emulator::text;
+use crate::target::{Language, Simulator, Target};
 
 /// A compiler with its options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,10 @@ pub struct Compiler {
     pub arguments: Vec<String>,
     /// Names and texts of files that programs are compiled beside.
     pub files: Vec<(String, &'static str)>,
-    /// The command that runs programs; empty where they run by themselves.
+    /// The command that runs programs, or the simulator's arguments; empty where they run by themselves.
     pub run: Vec<String>,
+    /// What is compiled for this machine to run them.
+    pub simulator: Option<Simulator>,
     /// Whether its programs have no operating system.
     pub freestanding: bool,
 }
@@ -108,6 +111,7 @@ impl Compiler {
             arguments,
             files: vec![],
             run: vec![],
+            simulator: None,
             freestanding: false,
         }
     }
@@ -119,6 +123,45 @@ impl Compiler {
             self.arguments.push(option.to_string());
         }
         self
+    }
+}
+
+/// Compiles a file of `codegen-templates` for this machine, in a folder.
+///
+/// # Errors
+///
+/// What the compilers say.
+pub(super) fn compile_here(
+    folder: &Path,
+    file: &str,
+    options: &[&str],
+    out: &str,
+) -> Result<(), String> {
+    std::fs::write(folder.join(file), text(file)).map_err(|e| e.to_string())?;
+    let mut reasons = vec![];
+    for compiler in C_COMPILERS {
+        let mut command = Command::new(compiler);
+        command.args(["-O2", "-Wall", "-Wextra", "-Werror", file, "-o", out]);
+        match command.args(options).current_dir(folder).output() {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => reasons.push(String::from_utf8_lossy(&output.stderr).into_owned()),
+            Err(_) => reasons.push(format!("{compiler} is not installed")),
+        }
+    }
+    Err(reasons.join("; "))
+}
+
+impl Simulator {
+    /// Compiles it in a folder, where it has its own name.
+    ///
+    /// # Errors
+    ///
+    /// What the compilers say.
+    pub(super) fn compile(&self, folder: &Path) -> Result<PathBuf, String> {
+        let libraries: Vec<_> = self.libraries.iter().map(|l| format!("-l{l}")).collect();
+        let options: Vec<_> = libraries.iter().map(String::as_str).collect();
+        compile_here(folder, &self.file, &options, "simulator")?;
+        Ok(folder.join("simulator"))
     }
 }
 

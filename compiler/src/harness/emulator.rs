@@ -81,8 +81,14 @@ impl Runner {
 
 /// The compilers that find what an emulator needs; none if its own command is not there.
 fn emulated(target: &Target, emulator: &Emulator) -> Vec<Compiler> {
-    let command = emulator.run.first();
-    if command.is_some_and(|command| !answers(Path::new(command))) {
+    let there = match (&emulator.simulator, emulator.run.first()) {
+        (Some(simulator), _) => {
+            let folder = tempfile::tempdir();
+            folder.is_ok_and(|folder| simulator.compile(folder.path()).is_ok())
+        }
+        (None, command) => command.is_none_or(|command| answers(Path::new(command))),
+    };
+    if !there {
         return vec![];
     }
     let c = match emulator.compilers.is_empty() {
@@ -111,6 +117,7 @@ fn emulated(target: &Target, emulator: &Emulator) -> Vec<Compiler> {
             let files = emulator.files.iter();
             compiler.files = files.map(|name| (name.clone(), text(name))).collect();
             compiler.run = emulator.run.clone();
+            compiler.simulator = emulator.simulator.clone();
             compiler.freestanding = emulator.freestanding;
             compiler
         });

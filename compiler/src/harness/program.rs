@@ -107,9 +107,14 @@ impl Executable {
                 head.join("\n")
             );
         }
+        let mut run = compiler.run.clone();
+        if let Some(simulator) = &compiler.simulator {
+            let path = simulator.compile(folder.path()).map_err(Error::new)?;
+            run.insert(0, path.display().to_string());
+        }
         Ok(Executable {
             folder,
-            run: compiler.run.clone(),
+            run,
             inputs: program.inputs.iter().map(bytes).collect(),
             outputs: program.outputs.iter().map(bytes).collect(),
             calls: program.calls.len(),

@@ -193,3 +193,56 @@ fn an_emulator_counts_the_instructions_of_each_call() {
         }
     }
 }
+
+/// The network for an AVR with a statement of its own after each of its calls; none where there is no simulator.
+fn on_an_avr(statements: [&str; 2]) -> Option<(Executable, Counter)> {
+    let (target, program) = (Target::load("atmega328p").unwrap(), program());
+    let found = runner(&target, true).map(|r| r.compilers(&target, Language::C).0);
+    let Ok(compiler) = found.map(|mut all| all.pop().expect("there is one")) else {
+        println!("skipped: no simulator of AVRs");
+        return None;
+    };
+    let Source::C(mut text) = source(Language::C, true) else {
+        panic!("it is C");
+    };
+    for (i, statement) in statements.iter().enumerate() {
+        let hook = format!("twice_trace({i});");
+        text.source = text.source.replace(&hook, &format!("{statement} {hook}"));
+    }
+    let counter = Counter::new(target.emulator.as_ref().unwrap());
+    let source = Source::C(text);
+    let built = Executable::build(&source, &program, &target, &compiler, Layers::Marked);
+    Some((built.unwrap(), counter.map_err(|why| why.reason).unwrap()))
+}
+
+/// Of nop, muls, mulsu, mul and eor, which take 1, 2, 2, 2 and 1 cycles.
+#[test]
+fn a_simulator_counts_the_cycles_of_each_call() {
+    let words = r#"__asm__ volatile("nop\n muls r16, r16\n mulsu r16, r16\n mul r2, r2\n eor r1, r1" ::: "r0");"#;
+    let sample = [vec![255, 2, 3], vec![(-1_i8) as u8]];
+    let count = |statements| {
+        let (built, counter) = on_an_avr(statements)?;
+        let outputs = built.run(&[sample.to_vec()]).unwrap();
+        assert_eq!(
+            outputs[0][0],
+            [509, 3, 5_i32].map(i32::to_le_bytes).concat()
+        );
+        Some(built.count(&counter, &sample).unwrap())
+    };
+    let (Some(without), Some(with)) = (count(["", ""]), count(["", words])) else {
+        return;
+    };
+    assert_eq!(with[0], without[0]);
+    assert_eq!(with[1].executed - without[1].executed, 8);
+    assert_eq!(with[1].products - without[1].products, 3);
+}
+
+#[test]
+fn a_stack_that_runs_into_the_data_is_an_error() {
+    let deep = "volatile uint8_t deep[1990]; for (int i = 0; i < 1990; i++) deep[i] = 1; if (!deep[0]) return 1;";
+    let Some((built, _)) = on_an_avr([deep, ""]) else {
+        return;
+    };
+    let error = built.run(&[vec![vec![1, 2, 3], vec![0]]]).unwrap_err();
+    assert!(error.to_string().contains("the stack overflows"), "{error}");
+}

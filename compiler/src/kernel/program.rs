@@ -27,6 +27,15 @@ pub struct Program {
     pub threads: usize,
 }
 
+impl Program {
+    /// Bytes of the arena, the inputs and the outputs.
+    pub fn data_bytes(&self) -> usize {
+        let ports = self.inputs.iter().chain(&self.outputs);
+        let ports = ports.map(|port| port.ty.len() * port.scalar.bytes());
+        self.arena_bytes + ports.sum::<usize>()
+    }
+}
+
 /// An input or output of a program: a dense row-major tensor in the caller's memory.
 #[derive(Clone, Debug)]
 pub struct Port {

@@ -39,20 +39,9 @@ impl Random {
 impl Numbers {
     pub(crate) fn new(target: &Target) -> Numbers {
         let random = &mut Random::new();
-        let extremes = [0u8, 255, 128, 127, 1];
-        let bytes = (0..(rounds(target) + 8) * target.bytes).map(|_| match random.below(3) {
-            0 => extremes[random.below(5) as usize],
-            _ => random.next() as u8,
-        });
-        let bytes = bytes.collect();
         let many =
             (rounds(target) + 8) * target.lanes.max(1) * (target.bytes / target.lanes).max(1);
-        let words = (0..many).map(|_| match random.below(8) {
-            0 => i32::MIN,
-            1 => i32::MAX,
-            _ => (random.next() as i32) >> random.below(31),
-        });
-        let words = words.collect();
+        let (bytes, words) = inputs(random, (rounds(target) + 8) * target.bytes, many);
         let narrow: Vec<i32> = (0..many)
             .map(|_| random.below(1 << 16) as i32 - (1 << 15))
             .collect();
@@ -76,6 +65,34 @@ impl Numbers {
             constants,
         }
     }
+}
+
+impl Numbers {
+    /// Inputs of bytes and words that differ from turn to turn.
+    pub(crate) fn sample(&self, turn: usize) -> Vec<Vec<u8>> {
+        let (mut bytes, mut words) = (self.bytes.clone(), self.words.clone());
+        if turn > 0 {
+            let mut random = Random::new();
+            (0..turn).for_each(|_| random = Random(random.next()));
+            (bytes, words) = inputs(&mut random, bytes.len(), words.len());
+        }
+        vec![bytes, words.iter().flat_map(|w| w.to_le_bytes()).collect()]
+    }
+}
+
+fn inputs(random: &mut Random, bytes: usize, words: usize) -> (Vec<u8>, Vec<i32>) {
+    let extremes = [0u8, 255, 128, 127, 1];
+    let bytes = (0..bytes).map(|_| match random.below(3) {
+        0 => extremes[random.below(5) as usize],
+        _ => random.next() as u8,
+    });
+    let bytes = bytes.collect();
+    let words = (0..words).map(|_| match random.below(8) {
+        0 => i32::MIN,
+        1 => i32::MAX,
+        _ => (random.next() as i32) >> random.below(31),
+    });
+    (bytes, words.collect())
 }
 
 fn constant(name: &str, elem: Scalar, words: impl Iterator<Item = u32>) -> Constant {

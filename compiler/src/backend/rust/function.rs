@@ -21,10 +21,10 @@ pub(super) fn kernel(
     let buffers = kernel
         .buffers
         .iter()
-        .map(|b| (b.name.as_str(), (b.elem, b.mutable)));
+        .map(|b| (b.name.as_str(), (b.elem, false)));
     let read = constants
         .iter()
-        .map(|(c, _)| (c.name.as_str(), (c.elem, false)));
+        .map(|(c, _)| (c.name.as_str(), (c.elem, true)));
     let spelling = Spelling {
         target,
         language: Language::Rust,
