@@ -224,6 +224,7 @@ fn program(target: &Target, cases: &[Case], numbers: &Numbers, constants: &[Cons
             .map(|b| slot(&b.name, i * bytes, i * words))
             .collect(),
         macs: 0,
+        overlaps: false,
     };
     let calls = (0..kernels.len()).map(call).collect();
     Program {
