@@ -53,7 +53,6 @@ pub struct Sample {
 /// Samples of one or more sources, in order.
 pub struct Samples {
     sources: std::collections::VecDeque<source::Source>,
-    batch: usize,
     len: usize,
 }
 
@@ -62,19 +61,14 @@ impl Samples {
     pub fn open(paths: &[PathBuf], model: &Model, options: &Options) -> Result<Samples> {
         options.preprocess.check()?;
         let mut sources = std::collections::VecDeque::new();
-        let batch = source::batch(model);
         for path in paths {
             sources.push_back(source::Source::open(path, model, options)?);
         }
-        let len = sources.iter().map(|s| s.len().div_ceil(batch)).sum();
+        let len = sources.iter().map(|s| s.evaluations()).sum();
         if len == 0 {
             bail!("no samples"; hint: "pass a .npz or .npy file, or a folder of images");
         }
-        Ok(Samples {
-            sources,
-            batch,
-            len,
-        })
+        Ok(Samples { sources, len })
     }
 
     /// How many evaluations are left.
@@ -102,7 +96,7 @@ impl Iterator for Samples {
         }
         let source = self.sources.front_mut()?;
         self.len = self.len.saturating_sub(1);
-        let sample = source.next_batch(self.batch);
+        let sample = source.next_batch();
         if sample.is_err() {
             // What follows a broken sample cannot be trusted.
             self.sources.clear();

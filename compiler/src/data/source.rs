@@ -15,6 +15,8 @@ pub(super) struct Source {
     labels: Option<Stream>,
     label_offset: i64,
     preprocess: Preprocess,
+    /// How many samples an evaluation takes.
+    batch: usize,
     left: usize,
 }
 
@@ -45,14 +47,24 @@ struct Target {
     real: bool,
 }
 
-/// How many samples an evaluation takes: the first extent of the inputs.
-pub(super) fn batch(model: &Model) -> usize {
+/// How many samples an evaluation takes, as the shapes of the inputs have it: their first extent.
+fn batch(model: &Model) -> usize {
     let first = |t: &Tensor| t.ty.shape.first().copied();
     let mut extents = model.inputs.iter().map(|id| first(&model[*id]));
     match extents.next().flatten() {
         Some(n) if n > 0 && extents.all(|e| e == Some(n)) => n,
         _ => 1,
     }
+}
+
+/// Whether the samples of a file are whole inputs of a model whose first axis counts no samples: each input has an
+/// array with one axis more in front.
+fn whole(streams: &[Stream], model: &Model) -> bool {
+    let mut shapes = model.inputs.iter().map(|id| &model[*id].ty.shape);
+    shapes.all(|shape| {
+        let fits = |s: &Stream| s.is_samples() && s.shape[1..] == shape[..];
+        streams.iter().any(fits)
+    })
 }
 
 impl Target {
@@ -100,8 +112,9 @@ impl Source {
             );
         }
         let target = Target::of(&model[input]);
-        let size = image_size(&target, batch(model))?;
-        let shape = target.sample(batch(model));
+        let batch = batch(model);
+        let size = image_size(&target, batch)?;
+        let shape = target.sample(batch);
         let fit = Fit::find(&size, &shape, None).expect("the size is made from the shape");
         fit::channels(&size, &image_order(&options.preprocess))?;
         let files = images::list(path)?;
@@ -116,6 +129,7 @@ impl Source {
             labels: None,
             label_offset: options.label_offset,
             preprocess: image_order(&options.preprocess),
+            batch,
         })
     }
 
@@ -125,7 +139,10 @@ impl Source {
         }
         let mut streams = numpy::open(path)?;
         let labels = take_labels(&mut streams, model, options)?;
-        let batch = batch(model);
+        let batch = match whole(&streams, model) {
+            true => 1,
+            false => batch(model),
+        };
         let mut feeds = vec![];
         for id in &model.inputs {
             let target = Target::of(&model[*id]);
@@ -154,8 +171,14 @@ impl Source {
             labels,
             label_offset: options.label_offset,
             preprocess: options.preprocess.clone(),
+            batch,
             left,
         })
+    }
+
+    /// How many evaluations are left.
+    pub(super) fn evaluations(&self) -> usize {
+        self.left.div_ceil(self.batch)
     }
 
     /// How many samples are left.
@@ -172,7 +195,8 @@ impl Source {
     }
 
     /// The next evaluation's inputs; the last sample is repeated where the batch is not full.
-    pub(super) fn next_batch(&mut self, batch: usize) -> Result<Sample> {
+    pub(super) fn next_batch(&mut self) -> Result<Sample> {
+        let batch = self.batch;
         let count = batch.min(self.left);
         let (mut gathered, mut labels) = (vec![], vec![]);
         for _ in 0..count {

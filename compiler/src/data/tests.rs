@@ -90,6 +90,24 @@ fn a_batch_takes_several_samples_and_repeats_the_last() {
 }
 
 #[test]
+fn samples_may_be_whole_inputs_of_a_model_without_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = Array::i64([5], vec![0, 1, 2, 3, 4]);
+    let path = save(
+        folder.path(),
+        &[("x", ramp(&[5, 2, 3])), ("labels", labels)],
+    );
+    let samples = read(&path, &model(&[("x", &[2, 3])]), &Options::default()).unwrap();
+    assert_eq!(samples.len(), 5);
+    assert_eq!(samples[1].inputs[0].shape, [2, 3]);
+    assert_eq!(
+        samples[1].inputs[0].reals(),
+        [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
+    );
+    assert_eq!(samples[4].labels, [4]);
+}
+
+#[test]
 fn a_limit_stops_each_source() {
     let folder = tempfile::tempdir().unwrap();
     let path = save(folder.path(), &[("x", ramp(&[5, 2]))]);
