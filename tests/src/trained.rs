@@ -35,23 +35,31 @@ impl Network {
     }
 }
 
-/// The networks of the repository, in `models`; the samples of a network have the first word of its name.
+/// The networks of the repository, in `models`, that have samples of their own.
 pub fn own() -> Vec<Network> {
     let folder = root().join("models");
     let mut names = files(&folder, ".onnx");
+    names.retain(|name| folder.join(format!("{name}.npz")).exists());
     names.sort();
-    let network = |name: String| {
-        let data = name.split('_').next().expect("there is a first word");
-        Network {
-            model: folder.join(format!("{name}.onnx")),
-            dims: BTreeMap::new(),
-            calibration: folder.join(format!("{data}.npz")),
-            test: folder.join(format!("{data}-test.npz")),
-            expected: None,
-            name,
-        }
-    };
-    names.into_iter().map(network).collect()
+    names.iter().map(|name| with_samples(name, name)).collect()
+}
+
+/// The digit recogniser for machines of little memory. Its samples are those of `digits`.
+pub fn tiny() -> Network {
+    with_samples("digits_tiny", "digits")
+}
+
+/// A network of the repository with the samples of one.
+fn with_samples(name: &str, data: &str) -> Network {
+    let folder = root().join("models");
+    Network {
+        name: name.to_string(),
+        model: folder.join(format!("{name}.onnx")),
+        dims: BTreeMap::new(),
+        calibration: folder.join(format!("{data}.npz")),
+        test: folder.join(format!("{data}-test.npz")),
+        expected: None,
+    }
 }
 
 /// All networks that `compare/samples.py` finds and writes samples for: the repository's, and those in

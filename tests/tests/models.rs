@@ -122,7 +122,7 @@ fn emitted_programs_of_own_networks_equal_the_integer_evaluator() {
 #[test]
 fn emulators_run_programs_whose_instructions_the_processor_may_have() {
     // The second is for the machines that the first does not fit.
-    let networks = ["digits", "digits_tiny"].map(own);
+    let networks = [own("digits"), trained::tiny()];
     let prepared = networks.each_ref().map(|n| prepare(n, 3).unwrap());
     let oracles: Vec<_> = prepared
         .iter()
