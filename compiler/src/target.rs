@@ -68,6 +68,8 @@ pub struct Dot {
     pub winograd: Option<Winograd>,
     /// The tile of chains of sums in 16 bits; without it, every sum has 32.
     pub chains: Option<Chains>,
+    /// Products of windows that are copied first; without them, all are read in place.
+    pub copied: Option<Copied>,
     /// A product of several pixels or with several sums a channel; without it, there is only the one above.
     pub block: Option<Block>,
 }
@@ -87,6 +89,14 @@ pub struct Block {
     pub rows: usize,
     /// Vectors of `lanes` channels of a tile.
     pub cols: usize,
+}
+
+/// The tile of products of windows that are copied, widened to 16 bits, and meet two channels at once (`dot_two`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copied {
+    /// Rows of a tile, each with its own window.
+    pub rows: usize,
 }
 
 /// The sums of a tile whose products are added in 16 bits first (`add_pairs`).
@@ -117,6 +127,8 @@ pub struct Winograd {
 pub struct Depthwise {
     /// Taps multiplied by one `dot_taps`.
     pub taps: usize,
+    /// Results of a tile, each a sum of a vector; without it, half the sums of a tile of `dot`.
+    pub rows: Option<usize>,
 }
 
 /// The sums of products of reals that fit the registers, and hide the latency of a sum.
@@ -536,11 +548,14 @@ fn lines_of_assembly(text: &str) -> usize {
     lines.sum()
 }
 
-/// Whether a word is an instruction of x86 (`_mm256_add_epi32`) or of ARM (`vaddq_s32`).
+/// Whether a word is an instruction of x86 (`_mm256_add_epi32`) or of ARM (`vaddq_s32`, `__smlad`).
 fn is_intrinsic(word: &str) -> bool {
     let element = word.rsplit('_').next().unwrap_or_default();
     let arm = word.starts_with('v') && element.starts_with(['s', 'u', 'f']);
-    word.starts_with("_mm") || (arm && element[1..].parse::<u8>().is_ok())
+    let pairs = ["__smla", "__sxtb", "__uxtb", "__sadd", "__ssat", "__usat"];
+    word.starts_with("_mm")
+        || (arm && element[1..].parse::<u8>().is_ok())
+        || pairs.iter().any(|begin| word.starts_with(begin))
 }
 
 /// Whether a text calls a function of that name.
@@ -608,6 +623,8 @@ mod tests {
         // Four vmladav, two vmov, and an addition; one sdot.
         assert_eq!(count("cortex-m55", "dot"), 7);
         assert_eq!(count("aarch64-neon-dotprod", "dot"), 1);
+        // Four smlad, two sxtb16.
+        assert_eq!(count("cortex-m4", "dot_two"), 6);
     }
 
     #[test]

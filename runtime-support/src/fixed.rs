@@ -79,6 +79,14 @@ pub fn scale_once(x: i32, m: i32, shift: i32) -> i32 {
     ((i64::from(x) * i64::from(m) + (1 << (shift - 1))) >> shift) as i32
 }
 
+/// `(((x << left) · m >> 32) + added) >> right`.
+///
+/// Defined where `x << left` and the sum fit 32 bits.
+pub fn scale_shared(x: i32, m: i32, left: i32, added: i32, right: i32) -> i32 {
+    let high = (i64::from(x << left) * i64::from(m)) >> 32;
+    (high as i32 + added) >> right
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,6 +98,18 @@ fn fixed_product(x: i32, m: u32) -> i64 {
     }
 }
 
+/// [`scale_round`] by `m · 2^(left − 32 − right)`, plus `added >> right`.
+///
+/// Defined where that factor is an f32 that is not negative, and normal or 0.
+pub fn scale_real(x: i32, m: i32, left: i32, added: i32, right: i32) -> i32 {
+    let zeros = m.leading_zeros();
+    if m == 0 {
+        return added >> right;
+    }
+    let exponent = (126 - zeros as i32 + left - right) as u32;
+    scale_round(x, exponent << 23 | (m as u32) << zeros << 1 >> 9) + (added >> right)
+}
+
 /// [`scale_round`] of the sum `high · 2¹⁶ + low`, which 32 bits need not hold.
 pub fn scale_round_wide(high: i32, low: i32, m: u32) -> i32 {
     let (negative, significand, exponent) = float_product(wide(high, low), m);

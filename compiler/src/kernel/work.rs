@@ -121,6 +121,7 @@ fn is_product(op: &str) -> bool {
             | "dot_block_u8"
             | "dot_magnitude"
             | "dot_quads"
+            | "dot_two"
             | "dot_taps"
             | "pair_products"
             | "mul_low"
@@ -141,6 +142,9 @@ fn is_operand(op: &str) -> bool {
         "load_unsigned_",
         "load_fields",
         "load_taps",
+        "load_two",
+        "load_spread",
+        "store_spread",
         "pair_low",
         "pair_high",
         "splat_i16",
@@ -171,6 +175,7 @@ fn multiplied(op: &str, target: &Target) -> u64 {
             .dot
             .block
             .map_or(0, |block| block.pixels * block.channels * block.k),
+        "dot_two" => 2 * target.dot.k,
         "dot_quads" | "pair_products" => target.bytes,
         "mul_low" | "mul_high" | "mul_add_low" | "mul_add_high" => target.bytes / 2,
         "dot_taps" => target.lanes * target.depthwise.taps,

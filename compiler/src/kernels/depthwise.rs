@@ -235,7 +235,8 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn body(&self) -> Vec<Stmt> {
-        let rows = (self.target.dot.rows * self.target.dot.cols / 2).max(1);
+        let half = (self.target.dot.rows * self.target.dot.cols / 2).max(1);
+        let rows = self.target.depthwise.rows.unwrap_or(half);
         let rows = self.conv.blocks.as_ref().map_or(rows, |b| b.rows(rows));
         let columns = self.conv.columns();
         let mut row = self.several(columns, rows);

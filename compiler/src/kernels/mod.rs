@@ -36,7 +36,7 @@ pub use gemm::{Chains, Gemm, Names};
 pub use pack::{Packed, Product, pack};
 pub use products::Products;
 pub use requantize::{Requantize, Residual};
-pub use scale::Scale;
+pub use scale::{Behind, Scale, Shared};
 pub use unit::{offset, unsigned_offset};
 pub use view::View;
 pub use window::{Level, Runs, Window};

@@ -2,7 +2,7 @@
 
 use crate::kernel::Scalar;
 use crate::kernels::unit::{offset, unsigned_offset};
-use crate::kernels::{Fields, Form, Gemm, Scale, scale};
+use crate::kernels::{Fields, Form, Gemm, Scale};
 use crate::target::Target;
 
 /// A product's numbers, as the model knows them.
@@ -59,9 +59,9 @@ impl Product {
         (largest as usize).div_ceil(LARGEST as usize)
     }
 
-    /// The operation that scales the sums.
-    pub(crate) fn scaling(&self) -> &'static str {
-        self.scales.first().map_or(scale::REAL, |scale| scale.op())
+    /// How sums are scaled: what the factors of all channels have in common.
+    pub(crate) fn scaling(&self) -> Scale {
+        self.scales.first().copied().unwrap_or(Scale::Real(1.0))
     }
 
     /// How the weights are stored.
@@ -200,7 +200,11 @@ pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
             }
         }
     }
-    let padded = layout.padded;
+    let mut padded = layout.padded;
+    if gemm.copied {
+        weights = gemm.copied_weights(target, product);
+        padded = padded.next_multiple_of(2);
+    }
     let channels = || (0..gemm.groups).flat_map(|g| (0..padded).map(move |lane| channel(g, lane)));
     let (scales, shifts) = product.scale_words(channels());
     Packed {

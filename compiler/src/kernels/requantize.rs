@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::kernel::{Expr, Scalar, Stmt, at, int, op, var};
 use crate::kernels::View;
 use crate::kernels::elements::elements;
-use crate::kernels::scale::Factors;
+use crate::kernels::scale::{Factors, Scale};
 use crate::target::Target;
 
 /// What becomes of a sum.
@@ -24,8 +24,8 @@ pub struct Requantize {
     pub elem: Scalar,
     /// A tensor added before rounding; with scales in f32 only.
     pub residual: Option<Residual>,
-    /// The operation that scales sums: `scale_round`, `scale_twice` or `scale_once`.
-    pub scaling: &'static str,
+    /// How sums are scaled: what the factors of all channels have in common.
+    pub scaling: Scale,
 }
 
 /// A tensor of the result's shape, added to the scaled sum.
@@ -129,7 +129,7 @@ impl Requantize {
             for j in group.clone() {
                 let name = format!("{}{j}", pixel.tag);
                 let rounded = self.round(target, pixel, j);
-                let value = if self.zero_point == 0 || later {
+                let value = if self.zero_point == 0 || later || self.scaling.adds_zero_point() {
                     rounded
                 } else {
                     op(
@@ -147,15 +147,19 @@ impl Requantize {
 
     /// Whether the zero point is added to numbers that are narrower already.
     fn adds_later(&self, target: &Target, pack: [&str; 2]) -> bool {
-        self.zero_point != 0 && pack[0] == "pack_u8" && target.has("pack_add_u8")
+        self.zero_point != 0
+            && !self.scaling.adds_zero_point()
+            && pack[0] == "pack_u8"
+            && target.has("pack_add_u8")
     }
 
     fn round(&self, target: &Target, pixel: &Sums, j: usize) -> Expr {
         let mut args: Vec<Expr> = pixel.high.get(j).map(var).into_iter().collect();
         args.push(var(&pixel.sums[j]));
         args.extend(pixel.scales[j].args());
+        args.extend(self.scaling.shared());
         let names = match pixel.high.is_empty() {
-            true => [self.scaling, "scale_add_round"],
+            true => [self.scaling.op(), "scale_add_round"],
             false => ["scale_round_wide", "scale_add_round_wide"],
         };
         let Some(residual) = &self.residual else {

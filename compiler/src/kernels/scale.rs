@@ -3,7 +3,9 @@
 use crate::kernel::{Expr, Stmt, int, op, var};
 use crate::kernels::Names;
 use crate::kernels::elementwise::{define, splat};
-use qcc_runtime_support::fixed::Fixed;
+use qcc_runtime_support::fixed::{Fixed, scale_once, scale_shared};
+use qcc_runtime_support::integer::scale_real;
+use qcc_runtime_support::scale_round;
 
 /// The operation of scales in f32.
 pub(crate) const REAL: &str = "scale_round";
@@ -17,6 +19,28 @@ pub enum Scale {
     Twice(Fixed),
     /// `scale_once`: in fixed point, rounded once.
     Once(Fixed),
+    /// `scale_shared`: in fixed point, by a multiplier behind a shift of its own.
+    Shared(Behind, Shared),
+    /// `scale_real`: as in f32, by a factor that such numbers stand for.
+    Near(Behind, Shared),
+}
+
+/// `(sum << left) · multiplier`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Behind {
+    /// What the sum is multiplied with.
+    pub multiplier: i32,
+    /// What it is shifted by before.
+    pub left: u32,
+}
+
+/// What channels share: `((product >> 32) + added) >> right`. The zero point is part of what is added.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shared {
+    /// What is added to the high word of the product.
+    pub added: i32,
+    /// What that is shifted by.
+    pub right: u32,
 }
 
 impl Scale {
@@ -26,6 +50,8 @@ impl Scale {
             Scale::Real(_) => REAL,
             Scale::Twice(_) => "scale_twice",
             Scale::Once(_) => "scale_once",
+            Scale::Shared(..) => "scale_shared",
+            Scale::Near(..) => "scale_real",
         }
     }
 
@@ -34,6 +60,24 @@ impl Scale {
         match self {
             Scale::Real(m) => m.into(),
             Scale::Twice(m) | Scale::Once(m) => m.real(),
+            Scale::Shared(m, by) | Scale::Near(m, by) => {
+                f64::from(m.multiplier) * f64::powi(2.0, m.left as i32 - 32 - by.right as i32)
+            }
+        }
+    }
+
+    /// Whether results of the operation have their zero point.
+    pub(crate) fn adds_zero_point(self) -> bool {
+        matches!(self, Scale::Shared(..) | Scale::Near(..))
+    }
+
+    /// The operation's arguments behind the factors of channels.
+    pub(crate) fn shared(self) -> Vec<Expr> {
+        match self {
+            Scale::Shared(_, by) | Scale::Near(_, by) => {
+                vec![int(by.added.into()), int(by.right.into())]
+            }
+            _ => vec![],
         }
     }
 
@@ -43,6 +87,22 @@ impl Scale {
             Scale::Real(m) => [m.to_bits() as i32, 0],
             Scale::Twice(m) => [m.multiplier, -m.exponent],
             Scale::Once(m) => [m.multiplier, 31 - m.exponent],
+            Scale::Shared(m, _) | Scale::Near(m, _) => [m.multiplier, m.left as i32],
+        }
+    }
+
+    /// A sum times the factor, rounded; with the zero point where the operation adds it.
+    pub fn of_sum(self, sum: i32) -> i32 {
+        match self {
+            Scale::Real(m) => scale_round(sum, m),
+            Scale::Twice(m) => m.scale(sum),
+            Scale::Once(m) => scale_once(sum, m.multiplier, 31 - m.exponent),
+            Scale::Shared(m, by) => {
+                scale_shared(sum, m.multiplier, m.left as i32, by.added, by.right as i32)
+            }
+            Scale::Near(m, by) => {
+                scale_real(sum, m.multiplier, m.left as i32, by.added, by.right as i32)
+            }
         }
     }
 
@@ -52,8 +112,9 @@ impl Scale {
         match self {
             Scale::Real(m) => op(REAL, [vector, splat(m)]),
             _ => {
-                let [multiplier, shift] = self.words();
-                op(self.op(), [vector, number(multiplier), number(shift)])
+                let [multiplier, shift] = self.words().map(number);
+                let args = vec![vector, multiplier, shift];
+                op(self.op(), [args, self.shared()].concat())
             }
         }
     }

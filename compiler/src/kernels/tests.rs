@@ -24,6 +24,7 @@ fn scaled(acc: i64, scale: Scale) -> i32 {
         Scale::Real(m) => (acc as f32 * m).round_ties_even() as i32,
         Scale::Twice(m) => m.scale(acc as i32),
         Scale::Once(m) => scale_once(acc as i32, m.multiplier, 31 - m.exponent),
+        Scale::Shared(..) | Scale::Near(..) => panic!("a case has the factors that are meant"),
     }
 }
 
@@ -46,7 +47,7 @@ impl Filled {
                 let value = self.x[n * sn + row * sh + col * sw + m / mg * cg + c];
                 acc += i64::from(*weight) * i64::from(value - self.product.zero_point);
             }
-            let scale = self.product.scales[m];
+            let scale = self.meant[m];
             let rounded = match (&self.requantize.residual, scale) {
                 (Some(r), Scale::Real(m)) => {
                     let added = (self.r[out.len()] - r.zero_point) as f32 * r.ratio;
@@ -105,6 +106,7 @@ impl Filled {
             },
             chains: None,
             pairs: None,
+            copied: false,
         }
     }
 
@@ -360,7 +362,9 @@ proptest! {
 
     #[test]
     fn winograds_convolution_is_exact_on_every_machine(case in neighbours()) {
-        let filled = fill(&case);
+        let mut filled = fill(&case);
+        filled.product.scales = filled.meant.clone();
+        filled.requantize.scaling = filled.product.scaling();
         let expected = filled.expected();
         prop_assert!(prove::winograd(&filled.product).is_some());
         let targets = target::names().into_iter().map(|name| Target::load(name).unwrap());
@@ -379,6 +383,23 @@ proptest! {
             let target = Target::load(name).unwrap();
             let (kernel, packed) = filled.gemm(&target);
             prop_assert_eq!(&filled.run(&target, kernel, packed), &expected, "{}", name);
+        }
+    }
+
+    #[test]
+    fn a_product_of_copied_windows_is_exact(case in case(false)) {
+        let filled = fill(&case);
+        let expected = filled.expected();
+        for name in target::names() {
+            let target = Target::load(name).unwrap();
+            let mut gemm = filled.product(&target);
+            if let Some(words) = gemm.copied_words(&target, &filled.product) {
+                gemm.copied = true;
+                let packed = pack(&gemm, &target, &filled.product);
+                let kernel = gemm.kernel(&target);
+                let found = filled.run_with(&target, kernel, packed, vec![], &[4 * words]);
+                prop_assert_eq!(&found, &expected, "{}", name);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::pack::{Packed, Product};
 use crate::kernels::pixels::{counted, size};
 use crate::kernels::requantize::{Sums, define};
-use crate::kernels::scale::{self, loads};
+use crate::kernels::scale::loads;
 use crate::kernels::tile::{Channels, cut, split};
 use crate::kernels::{Form, Names, Requantize, Scale, View, Window};
 use crate::target::Target;
@@ -613,7 +613,7 @@ impl Build<'_> {
     /// The sum itself, where its scale is not a quarter.
     fn quarter(&self, sum: Expr) -> Expr {
         match self.conv.requantize.scaling {
-            scale::REAL => sum,
+            Scale::Real(_) => sum,
             _ => op("shift_i32", [sum, Expr::Int(2)]),
         }
     }

@@ -7,6 +7,7 @@ use crate::kernels::Scale;
 use crate::kernels::elementwise::{splat, subtract};
 use crate::lower::Lowering;
 use crate::lower::movement::unsigned;
+use crate::lower::whole::{Meaning, WholeSum};
 use crate::ops::{Binary, BinaryFunction, Operator, Unary};
 use crate::{Result, bail};
 use qcc_runtime_support::{scale_add_round, scale_round};
@@ -72,15 +73,22 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Resul
         return steps_of_reals(cx, function, [a, b, y]);
     }
     let images = images(cx, function, a, b, y);
+    let whole = whole(cx, function, [a, b, y], &images);
     let Some(formula) = Formula::find(cx, function, [a, b, y], &images) else {
         return pairs(cx, images, a, b, y);
     };
     let ((s_a, z_a), (s_b, z_b), (s_y, z_y)) = (cx.quant(a), cx.quant(b), cx.quant(y));
-    let limits = cx.limits(y, function.activation.quantized(cx.params(y)));
+    let mut limits = cx.limits(y, function.activation.quantized(cx.params(y)));
+    if whole.is_some() {
+        limits.zero_point = 0;
+    }
     let what = function.function.name().to_lowercase();
     let sources = cx.sources(&[a, b], y);
     let name = cx.name(&what);
     let mut kernel = sources.space.arithmetic(&name, &limits, &|v| {
+        if let Some(whole) = &whole {
+            return whole.of([v[0].clone(), v[1].clone()]);
+        }
         let (a, b) = (subtract(v[0].clone(), z_a), subtract(v[1].clone(), z_b));
         match formula {
             Formula::Product(m) => op("scale_round", [op("mul_i32", [a, b]), splat(m)]),
@@ -94,6 +102,32 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Resul
     )];
     cx.call(kernel, &sources.places, 0);
     Ok(())
+}
+
+/// The sum or the difference by whole factors, on machines that scale by those.
+fn whole(
+    cx: &Lowering,
+    function: &Binary,
+    [a, b, y]: [TensorId; 3],
+    images: &[i32],
+) -> Option<WholeSum> {
+    let sign = match function.function {
+        BinaryFunction::Add => 1.0,
+        BinaryFunction::Sub => -1.0,
+        _ => return None,
+    };
+    let ((s_a, z_a), (s_b, z_b), (s_y, z_y)) = (cx.quant(a), cx.quant(b), cx.quant(y));
+    let [first, second] = [a, b].map(|id| integers(cx.params(id)).collect::<Vec<i32>>());
+    let meaning = Meaning {
+        factors: [f64::from(s_a / s_y), sign * f64::from(s_b / s_y)],
+        integers: [&first, &second],
+        zero_points: [z_a, z_b],
+        zero_point: z_y,
+        limits: function.activation.quantized(cx.params(y)),
+        images,
+    };
+    let taken = cx.target.has("scale_shared");
+    taken.then(|| WholeSum::find(&meaning)).flatten()
 }
 
 /// TFLite's sum: both operands in steps of twice the larger scale, with 20 bits more, and their sum in those of the

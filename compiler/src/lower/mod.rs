@@ -33,6 +33,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod transposed;
+mod whole;
 mod winograd;
 
 use crate::integer;

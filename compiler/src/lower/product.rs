@@ -3,11 +3,11 @@
 use crate::integer::{self, Factor};
 use crate::ir::{Clamp, Node, TensorId};
 use crate::kernel::Scalar;
+use crate::kernels::magnitude;
 use crate::kernels::{
     Blocks, Chained, Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize,
     Residual, Scale, View, Window, chain, offset, pack, unsigned_offset,
 };
-use crate::kernels::{magnitude, scale};
 use crate::lower::{Lowering, Place, layout, winograd};
 use crate::ops::Pads;
 use crate::prove::{self, Bounds};
@@ -113,7 +113,7 @@ pub(super) fn requantize(cx: &Lowering, node: &Node, activation: Clamp) -> Requa
         high,
         elem: cx.scalar(node.output),
         residual: None,
-        scaling: scale::REAL,
+        scaling: Scale::Real(1.0),
     }
 }
 
@@ -181,10 +181,11 @@ pub(super) fn emit(
     cx: &mut Lowering,
     node: &Node,
     windows: &Windows,
-    product: &Product,
+    meant: &Product,
     (added, mut requantize): (Option<Place>, Requantize),
     macs: u64,
 ) -> Result<()> {
+    let product = &shared(cx, meant, &requantize);
     requantize.scaling = product.scaling();
     let x = node.inputs[0].expect("`infer` demands an input");
     let elem = product.elem;
@@ -216,6 +217,7 @@ pub(super) fn emit(
         constants: Names::default(),
         chains: None,
         pairs: None,
+        copied: false,
     };
     let summed = match depthwise {
         true => Summed::Wide,
@@ -292,11 +294,18 @@ pub(super) fn emit(
         }
         gemm.magnitudes = magnitudes.is_some();
         gemm.capacity = capacity;
+        if let Some(words) = gemm.copied_words(cx.target, product) {
+            gemm.copied = true;
+            proven.push(
+                "Windows are copied, widened to 16 bits; each step meets two channels.".into(),
+            );
+            scratch.push(cx.scratch(Scalar::I32, words));
+        }
         let packed = pack(&gemm, cx.target, product);
         gemm.constants = constants(cx, of_sums(packed, &gemm.requantize));
         gemm.kernel(cx.target)
     };
-    kernel.comment = comment(cx, node, windows, product)?;
+    kernel.comment = comment(cx, node, windows, meant)?;
     kernel.comment.extend(proven);
     if let Some(largest) = wide {
         let text =
@@ -306,6 +315,26 @@ pub(super) fn emit(
     args.extend(added.into_iter().chain(scratch).chain([to]));
     cx.call(kernel, &args, macs);
     Ok(())
+}
+
+/// The product with factors whose shifts all channels share, where the machine multiplies with them and they are
+/// proven to give the same results; else as it is.
+fn shared(cx: &Lowering, product: &Product, requantize: &Requantize) -> Product {
+    // Winograd's sums are scaled otherwise, and fields have no weight of 0 of their own.
+    let taken = cx.target.has("scale_shared")
+        && cx.target.dot.winograd.is_none()
+        && requantize.residual.is_none()
+        && requantize.elem.bytes() == 1
+        && product.fields.is_none();
+    let limits = [requantize.low, requantize.high];
+    let shared = || {
+        let settled = prove::settled(product, requantize.zero_point, limits);
+        let bounds = prove::sums(&settled, offset(cx.target, product.elem)).ok()?;
+        let scales = prove::shared(&settled.scales, bounds, requantize.zero_point, limits)?;
+        Some(Product { scales, ..settled })
+    };
+    let shared = taken.then(shared).flatten();
+    shared.unwrap_or_else(|| product.clone())
 }
 
 /// Where the sums of a product grow.

@@ -6,6 +6,7 @@ mod lead;
 mod links;
 mod parts;
 mod scale;
+mod settled;
 mod sites;
 mod winograd;
 
@@ -16,7 +17,8 @@ pub use chains::{Reach, chains, pairs};
 pub use lead::{Step, lead};
 pub use links::{Link, linked, tap_chains};
 pub use parts::{extent, parts};
-pub use scale::{average, once};
+pub use scale::{average, once, shared};
+pub use settled::settled;
 pub use winograd::winograd;
 
 /// Largest magnitudes over all channels and all inputs.

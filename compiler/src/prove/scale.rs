@@ -1,6 +1,7 @@
 //! Factors of cheaper operations that give the same integers as the ones that a model means.
 
-use crate::kernels::Scale;
+use crate::kernels::{Behind, Scale, Shared};
+use crate::prove::Bounds;
 use qcc_runtime_support::fixed::{Fixed, scale_once};
 use qcc_runtime_support::scale_round;
 
@@ -42,13 +43,157 @@ fn first(mut low: i32, mut high: i32, holds: impl Fn(i32) -> bool) -> Option<i32
         return None;
     }
     while low < high {
-        let middle = low + (high - low) / 2;
+        let middle = ((i64::from(low) + i64::from(high)) >> 1) as i32;
         match holds(middle) {
             true => high = middle,
             false => low = middle + 1,
         }
     }
     Some(high)
+}
+
+/// Factors of `scale_shared` for channels whose sums stay within `bounds`, which give the results of their scales: both
+/// grow with the sum, so that they are equal if they reach each integer of `low..=high` with the same one.
+///
+/// The multipliers that reach an integer with the right sum are an interval; one that lies in all those of a channel is
+/// taken. They have 31 bits where the shift before, which every sum must bear, is not below 0.
+///
+/// Where roundings to f32 take results of some channel off that line, the factors of `scale_real` that are those in f32.
+pub fn shared(
+    scales: &[Scale],
+    bounds: Bounds,
+    zero_point: i32,
+    limits: [i32; 2],
+) -> Option<Vec<Scale>> {
+    let (by, lefts) = shifts(scales, bounds, zero_point)?;
+    let reach = bounds.sum as i32;
+    let channels = || scales.iter().zip(&lefts);
+    let proven = |(scale, left): (&Scale, &i32)| {
+        let (least, largest) = multipliers(*scale, by, *left, reach, zero_point, limits);
+        let nearest = multiplier(*scale, by, *left).round() as i64;
+        let behind = behind(nearest.max(least).min(largest), *left, by, reach)?;
+        (least <= largest).then_some(Scale::Shared(behind, by))
+    };
+    let exact = |(scale, left): (&Scale, &i32)| {
+        let multiplier = multiplier(*scale, by, *left);
+        let whole = matches!(scale, Scale::Real(_)) && multiplier == multiplier.round();
+        let behind = behind(multiplier as i64, *left, by, reach)?;
+        let bits = whole && reach < 1 << 24 && by.right >= NEAR;
+        bits.then_some(Scale::Near(behind, by))
+    };
+    let shared: Option<Vec<Scale>> = channels().map(proven).collect();
+    shared.or_else(|| channels().map(exact).collect())
+}
+
+/// A multiplier with which no product leaves 32 bits.
+fn behind(multiplier: i64, left: i32, by: Shared, reach: i32) -> Option<Behind> {
+    let sum = (((i64::from(reach) << left) * multiplier) >> 32) + 1 + i64::from(by.added.abs());
+    let behind = Behind {
+        multiplier: i32::try_from(multiplier).ok()?,
+        left: left as u32,
+    };
+    (sum + (1 << NEAR) < 1 << 31).then_some(behind)
+}
+
+/// What is near a tie differs from it in fewer than so many bits, which must be there: roundings to f32 move numbers of
+/// 31 bits by at most 64.
+const NEAR: u32 = 9;
+
+/// What a sum behind a shift is multiplied with.
+fn multiplier(scale: Scale, by: Shared, left: i32) -> f64 {
+    scale.real() * f64::powi(2.0, 32 - left + by.right as i32)
+}
+
+/// What all channels share, and what the sums of each are shifted by.
+fn shifts(scales: &[Scale], bounds: Bounds, zero_point: i32) -> Option<(Shared, Vec<i32>)> {
+    let reach = i32::try_from(bounds.sum.max(1)).ok()?;
+    let most = reach.leading_zeros() as i32 - 1;
+    let largest = scales.iter().map(|scale| scale.real());
+    let largest = largest.fold(f64::MIN_POSITIVE, f64::max);
+    let results = bounds.scaled + f64::from(zero_point.abs()) + 2.0;
+    let power = |bits: i32| f64::powi(2.0, bits);
+    // Where the shift before is the largest, the largest multiplier must fit.
+    let fits = |right: &i32| {
+        results * power(*right) < power(31) && largest * power(32 - most + right) < power(31) - 1.0
+    };
+    let right = (1..31).rev().find(fits)?;
+    let by = Shared {
+        added: (zero_point << right) + (1 << (right - 1)),
+        right: right as u32,
+    };
+    let left =
+        |scale: &Scale| (0..=most).find(|left| multiplier(*scale, by, *left) < power(31) - 1.0);
+    let lefts: Option<Vec<i32>> = scales.iter().map(left).collect();
+    Some((by, lefts?))
+}
+
+/// The least and the largest multiplier that gives the results of a scale for every sum of `0 ± reach`.
+fn multipliers(
+    scale: Scale,
+    by: Shared,
+    left: i32,
+    reach: i32,
+    zero_point: i32,
+    [low, high]: [i32; 2],
+) -> (i64, i64) {
+    let mut common = (0, i64::from(i32::MAX));
+    let mut meet = |(least, most): (i64, i64)| common = (common.0.max(least), common.1.min(most));
+    for y in low + 1..=high {
+        let reached = |sum: i32| scale.of_sum(sum) + zero_point >= y;
+        let needed = ((i128::from(y) << by.right) - i128::from(by.added)) << 32;
+        let near = (f64::from(y - zero_point) - 0.5) / scale.real();
+        let first = first_near(near, reach, reached);
+        if let Some(sum) = first {
+            meet(reaching(i128::from(sum) << left, needed));
+        }
+        let last = first.map_or(reach, |sum| sum - 1);
+        if last >= -reach {
+            meet(below(i128::from(last) << left, needed));
+        }
+    }
+    common
+}
+
+/// The least and the largest `m` for which `x · m ≥ needed`.
+fn reaching(x: i128, needed: i128) -> (i64, i64) {
+    match x.signum() {
+        1 => (within(-(-needed).div_euclid(x)), MOST),
+        -1 => (0, within((-needed).div_euclid(-x))),
+        _ if needed <= 0 => (0, MOST),
+        _ => NONE,
+    }
+}
+
+/// The least and the largest for which `x · m < needed`.
+fn below(x: i128, needed: i128) -> (i64, i64) {
+    let (least, most) = reaching(x, needed);
+    match x.signum() {
+        1 => (0, least - 1),
+        -1 => (most + 1, MOST),
+        _ if needed <= 0 => NONE,
+        _ => (0, MOST),
+    }
+}
+
+/// A bound of multipliers, of which those beyond 32 bits do not matter.
+fn within(bound: i128) -> i64 {
+    bound.clamp(-i128::from(MOST), i128::from(MOST)) as i64
+}
+
+/// More than any multiplier.
+const MOST: i64 = 1 << 40;
+
+/// No multiplier.
+const NONE: (i64, i64) = (1, 0);
+
+/// [`first()`] of `-reach..=reach`, which is probably near a number.
+fn first_near(near: f64, reach: i32, holds: impl Fn(i32) -> bool) -> Option<i32> {
+    let guess = near.ceil().clamp(f64::from(-reach), f64::from(reach)) as i32;
+    let (low, high) = ((guess - 2).max(-reach), (guess + 2).min(reach));
+    match holds(high) && (low == -reach || !holds(low)) {
+        true => first(low, high, holds),
+        false => first(-reach, reach, holds),
+    }
 }
 
 /// The factor of `scale_round` that divides each sum of `count` integers of `low..=high` by `count`, halves away from
@@ -85,6 +230,30 @@ mod tests {
                 let y = scale_once(sum, fixed.multiplier, 31 - fixed.exponent);
                 let [y, expected] = [y, meant(sum)].map(|y| y.clamp(limits.0, limits.1));
                 assert_eq!(y, expected, "{sum} · {real}");
+            }
+        }
+    }
+
+    #[test]
+    fn factors_of_shared_shifts_equal_those_in_f32() {
+        let reals = [0.000_11_f32, 0.000_731, 0.002_2, 0.009_4, 0.013, 0.07];
+        let scales = reals.map(Scale::Real);
+        let reach = 1 << 17;
+        let mut seen = vec![];
+        for (zero_point, limits) in [(0, [0, 255]), (-128, [-128, 127]), (7, [-100, 90])] {
+            let bounds = Bounds {
+                sum: reach,
+                scaled: reach as f64 * 0.07,
+            };
+            let shared = shared(&scales, bounds, zero_point, limits).expect("there are factors");
+            seen.push(shared[0].op());
+            for (real, factor) in reals.into_iter().zip(shared) {
+                for sum in -(reach as i32)..=reach as i32 {
+                    let meant = (sum as f32 * real).round_ties_even() as i32 + zero_point;
+                    let found = factor.of_sum(sum);
+                    let [found, meant] = [found, meant].map(|y| y.clamp(limits[0], limits[1]));
+                    assert_eq!(found, meant, "{sum} · {real}");
+                }
             }
         }
     }

@@ -31,6 +31,7 @@ pub fn winograd(product: &Product) -> Option<i64> {
         let exact = match scale {
             Scale::Real(scale) => scale / 4.0 * 4.0 == *scale,
             Scale::Twice(_) | Scale::Once(_) => true,
+            Scale::Shared(..) | Scale::Near(..) => false,
         };
         if sum > i64::from(i32::MAX) || !exact {
             return None;

@@ -124,6 +124,7 @@ pub(crate) fn all(target: &Target) -> Vec<Case> {
     cases.extend(fixed::cases(target));
     cases.extend(halves::cases(target));
     cases.extend(blocks::cases(target));
+    cases.extend(super::copied::cases(target));
     cases
 }
 

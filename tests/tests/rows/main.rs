@@ -6,6 +6,7 @@
 
 mod blocks;
 mod cases;
+mod copied;
 mod fixed;
 mod halves;
 mod numbers;

@@ -23,6 +23,17 @@ pub(super) fn operation(name: &str) -> Option<Operation> {
         .or_else(|| reals::operation(name))
 }
 
+/// One of two sums of 24 bits.
+fn of_two(m: &Memory, v: &[Value], which: usize) -> i32 {
+    let sum = v[0].ints()[which];
+    assert!(
+        (-1 << 23..1 << 23).contains(&sum),
+        "{}: {sum} does not fit 24 bits",
+        m.kernel
+    );
+    sum
+}
+
 fn memory_operation(name: &str) -> Option<Operation> {
     Some(match name {
         "load_i32" => |t, m, v| {
@@ -113,6 +124,24 @@ fn memory_operation(name: &str) -> Option<Operation> {
             |t, m, v| Value::Ints(plus(signed(m.read(v[0].address(), t.dot.k)), 128))
         }
         "load_b" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.dot.lanes * t.dot.k))),
+        "store_spread" => |_, m, v| {
+            let [a, b, c, d] = v[1].ints() else {
+                panic!("a step has four activations")
+            };
+            let halves = [a, c, b, d].map(|x| (*x as i16).to_le_bytes()).concat();
+            store(m, v, &halves)
+        },
+        "load_spread" => |_, m, v| {
+            let halves = halves(m.read(v[0].address(), 8));
+            Value::Ints([0, 2, 1, 3].map(|i| halves[i]).into())
+        },
+        "load_two" => |_, m, v| {
+            let both = halves(m.read(v[0].address(), 8));
+            let both = [0, 2, 1, 3].map(|i| both[i]);
+            let first = both.map(|both| i32::from(both as i8));
+            let second = std::array::from_fn::<_, 4, _>(|i| (both[i] - first[i]) / 256);
+            Value::Ints([first, second].concat())
+        },
         "load_fields" => {
             |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), t.dot.lanes * t.dot.k)))
         }
@@ -222,6 +251,39 @@ fn vector_operation(name: &str) -> Option<Operation> {
                 let product = f64::from(*x) * f64::from(*m_);
                 defined(m, product / (1u64 << shift) as f64);
                 meaning::fixed::scale_once(*x, *m_, *shift)
+            });
+            Value::Ints(scaled.collect())
+        },
+        "scale_shared" => |_, m, v| {
+            let [added, right] = [3, 4].map(|i| v[i].int());
+            let factors = v[1].ints().iter().zip(v[2].ints());
+            let scaled = v[0].ints().iter().zip(factors).map(|(x, (factor, left))| {
+                let shifted = i64::from(*x) << left;
+                let sum = ((shifted * i64::from(*factor)) >> 32) + added;
+                for number in [shifted, sum] {
+                    i32::try_from(number).unwrap_or_else(|_| panic!("{}: {number}", m.kernel));
+                }
+                meaning::fixed::scale_shared(*x, *factor, *left, added as i32, right as i32)
+            });
+            Value::Ints(scaled.collect())
+        },
+        "two_sums" => |_, _, v| Value::Ints([v[0].ints(), v[1].ints()].concat()),
+        "first_sum" => |_, m, v| Value::Ints(vec![of_two(m, v, 0)]),
+        "second_sum" => |_, m, v| Value::Ints(vec![of_two(m, v, 1)]),
+        "dot_two" => |_, _, v| {
+            let (activations, weights) = (v[1].ints(), v[2].ints());
+            let weights = weights.chunks(activations.len());
+            let sums = v[0].ints().iter().zip(weights).map(|(sum, weights)| {
+                let products = activations.iter().zip(weights).map(|(a, w)| a * w);
+                sum + products.sum::<i32>()
+            });
+            Value::Ints(sums.collect())
+        },
+        "scale_real" => |_, _, v| {
+            let [added, right] = [3, 4].map(|i| v[i].int() as i32);
+            let factors = v[1].ints().iter().zip(v[2].ints());
+            let scaled = v[0].ints().iter().zip(factors).map(|(x, (factor, left))| {
+                meaning::integer::scale_real(*x, *factor, *left, added, right)
             });
             Value::Ints(scaled.collect())
         },

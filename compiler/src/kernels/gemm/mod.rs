@@ -12,6 +12,7 @@
 //! Zero points are folded into the bias, from which the sums start.
 
 mod chains;
+mod copied;
 mod joint;
 mod steps;
 
@@ -20,7 +21,7 @@ use std::ops::Range;
 use crate::kernel::{Buffer, Expr, Kernel, Scalar, Stmt, at, op, var};
 use crate::kernels::pixels::{Pixels, counted, size};
 use crate::kernels::requantize::{Sums, define};
-use crate::kernels::scale::loads;
+use crate::kernels::scale::{Factors, loads};
 use crate::kernels::tile::{Channels, Segment, Tiling, split, tiling};
 use crate::kernels::unit::Unit;
 use crate::kernels::{Form, Level, Requantize, Runs, View, Window};
@@ -34,7 +35,8 @@ const FAR_CACHE: usize = 256 << 10;
 
 /// A product whose sizes, zero points and clamp are compile-time facts.
 ///
-/// Buffers: `x`, the input's magnitudes `v` if it has them (and before it `a`), `r` if there is a residual, `y`.
+/// Buffers: `x`, the input's magnitudes `v` if it has them (and before it `a`), `r` if there is a residual, the memory `p`
+/// if windows are copied, `y`.
 /// `x` and `v` start at the first window's corner.
 #[derive(Clone, Debug)]
 pub struct Gemm {
@@ -70,6 +72,8 @@ pub struct Gemm {
     /// How many elements of a window 16 bits hold the sums of, whichever they are: then they are added there first.
     /// There is no need for chains then.
     pub pairs: Option<usize>,
+    /// Whether windows are copied, widened, to memory `p` before they are multiplied.
+    pub copied: bool,
 }
 
 /// Tables of chains of steps, by [`crate::kernels::chain`], as constants of i32.
@@ -240,6 +244,7 @@ impl Gemm {
         }
         let residual = self.requantize.residual.as_ref();
         buffers.extend(residual.map(|r| buffer("r", r.elem, false)));
+        buffers.extend(self.copied.then(|| buffer("p", Scalar::I32, true)));
         buffers.push(buffer("y", self.requantize.elem, true));
         let mut constants = self.constants.clone();
         let tables = self.chains.iter();
@@ -268,6 +273,9 @@ impl Build<'_> {
     /// Loops in the order that keeps the larger operand near: small weights stay while pixels pass;
     /// large ones stay a block of channels at a time while the image, or a row of it, passes.
     fn body(&self) -> Vec<Stmt> {
+        if let Some(copied) = self.target.dot.copied.filter(|_| self.gemm.copied) {
+            return self.copied(copied);
+        }
         let weights = self.layout.depth * self.layout.padded;
         let input: usize = self.gemm.input.extent.iter().product();
         let body = if weights <= NEAR_CACHE {
@@ -354,25 +362,35 @@ impl Build<'_> {
             (_, Some(_)) => joint::whole,
             _ => sum,
         };
-        let pixel = |i: usize| Sums {
-            tag: format!("y{i}_"),
-            sums: (0..cols).map(|j| name(i, j)).collect(),
-            high: match wide {
-                true => (0..cols).map(|j| self::high(i, j)).collect(),
-                false => vec![],
-            },
-            scales: scales.clone(),
-            count: channels.stored,
-            output: self.result(1, i),
-            residual: match self.gemm.requantize.residual {
-                Some(_) => self.result(2, i),
-                None => size(0),
-            },
+        let pixel = |i: usize| {
+            let names = (0..cols).map(|j| name(i, j)).collect();
+            let sums = self.sums(i, names, scales.clone(), channels.stored);
+            let high = (0..if wide { cols } else { 0 }).map(|j| self::high(i, j));
+            Sums {
+                high: high.collect(),
+                ..sums
+            }
         };
         let (pixels, strides) = ((0..rows).map(pixel).collect(), self.layout.pixels.row());
         let stores = &self.gemm.requantize;
         steps.extend(stores.store_row(self.target, pixels, &strides.strides[1..]));
         steps
+    }
+
+    /// Sums of one row of a tile, of so many channels.
+    fn sums(&self, row: usize, sums: Vec<String>, scales: Vec<Factors>, count: usize) -> Sums {
+        Sums {
+            tag: format!("y{row}_"),
+            sums,
+            high: vec![],
+            scales,
+            count,
+            output: self.result(1, row),
+            residual: match self.gemm.requantize.residual {
+                Some(_) => self.result(2, row),
+                None => size(0),
+            },
+        }
     }
 
     /// Address of a vector of a constant that has one element a channel.

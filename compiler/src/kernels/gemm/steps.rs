@@ -225,7 +225,7 @@ impl Build<'_> {
         self.grouped(self.layout.pixels.index(0) + size(row * stride), group) + input
     }
 
-    fn activations(&self, buffer: &str, index: Expr, part: Option<usize>) -> Expr {
+    pub(super) fn activations(&self, buffer: &str, index: Expr, part: Option<usize>) -> Expr {
         let (_, [mut load, load_part]) = self.unit.activations;
         if self.gemm.pairs.is_some() {
             load = unsigned(self.gemm.elem);

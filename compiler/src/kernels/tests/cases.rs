@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use crate::kernel::Scalar;
 use crate::kernels::{Fields, Product, Requantize, Residual, Scale, View, Window};
+use crate::prove;
 use qcc_runtime_support::fixed::Fixed;
 
 /// A convolution over an input that is padded already.
@@ -172,6 +173,8 @@ pub(super) struct Filled {
     pub(super) x: Vec<i32>,
     pub(super) r: Vec<i32>,
     pub(super) product: Product,
+    /// The factors that those of the product stand for.
+    pub(super) meant: Vec<Scale>,
     pub(super) requantize: Requantize,
 }
 
@@ -201,7 +204,7 @@ pub(super) fn fill(case: &Case) -> Filled {
             false => random.within(low, high),
         }
     };
-    let product = Product {
+    let mut product = Product {
         weights: (0..m * depth).map(|i| w(&mut random, i)).collect(),
         bias: (0..m).map(|_| random.within(-5000, 5000)).collect(),
         scales: scales(m, case, &mut random),
@@ -212,6 +215,14 @@ pub(super) fn fill(case: &Case) -> Filled {
     };
     let (low, high) = limits(case.elems[1]);
     let lowest = random.within(low, (high - case.clamp).max(low));
+    let clamp = [lowest, (lowest + case.clamp).min(high)];
+    let zero_point = random.within(low, high);
+    let meant = product.scales.clone();
+    if case.elems[1].bytes() == 1 && !case.residual && random.within(0, 1) == 0 {
+        let bounds = prove::sums(&product, 0).ok();
+        let shared = bounds.and_then(|b| prove::shared(&product.scales, b, zero_point, clamp));
+        product.scales = shared.unwrap_or(product.scales);
+    }
     let residual = case.residual.then_some(Residual {
         view: output,
         elem: case.elems[0],
@@ -227,9 +238,9 @@ pub(super) fn fill(case: &Case) -> Filled {
             .map(|_| random.within(rlow, rhigh))
             .collect(),
         requantize: Requantize {
-            zero_point: random.within(low, high),
-            low: lowest,
-            high: (lowest + case.clamp).min(high),
+            zero_point,
+            low: clamp[0],
+            high: clamp[1],
             elem: case.elems[1],
             residual,
             scaling: product.scaling(),
@@ -238,6 +249,7 @@ pub(super) fn fill(case: &Case) -> Filled {
         input,
         output,
         product,
+        meant,
     }
 }
 
