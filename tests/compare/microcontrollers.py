@@ -1,14 +1,16 @@
-"""The MLPerf Tiny networks on a Cortex-M4: memory, executed instructions, and the same outputs as on x86-64.
+"""The MLPerf Tiny networks on a Cortex-M4 and a Cortex-M55: memory, instructions, and the same outputs as on x86-64.
 
     python microcontrollers.py [--qcc FILE] [--samples N] [word ...]
 
-Emitted C is compiled with `gcc -O2` for a Cortex-M4 and runs in QEMU, whose clock counts instructions; the same
-network for x86_64-avx2 is compiled with this machine's gcc and gets the same integers. Flash is code and constants of
-the network, stack what gcc says of it. Needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm.
+Emitted C is compiled with `gcc -O2` for each machine and runs in QEMU; the same network for x86_64-avx2 is compiled
+with this machine's gcc and gets the same integers. `qcc bench` counts the instructions. Flash is code and constants of
+the network, stack what gcc says of it. Needs gcc-arm-none-eabi, libnewlib-arm-none-eabi, qemu-system-arm and what
+`qcc bench` counts with.
 """
 
 import argparse
 import hashlib
+import json
 import re
 import subprocess
 
@@ -17,19 +19,22 @@ import numpy as np
 from tasks import QUANTIZED, REPOSITORY, WORK, available
 
 TEMPLATES = REPOSITORY / "codegen-templates"
-CORTEX = "arm-none-eabi-gcc -std=c99 -O2 -mcpu=cortex-m4 -mthumb".split()
+GCC = "arm-none-eabi-gcc -std=c99 -O2 -mthumb".split()
+# Options of the compiler, and a board of QEMU.
+MACHINES = {
+    "cortex-m4": ("-mcpu=cortex-m4", "mps2-an386"),
+    "cortex-m55": ("-mcpu=cortex-m55 -mfloat-abi=hard", "mps3-an547"),
+}
 QEMU = (
-    "qemu-system-arm -M mps2-an386 -icount shift=0,sleep=off -display none -serial none -monitor none "
-    "-semihosting-config enable=on,target=native -kernel"
-).split()
+    "qemu-system-arm -M {} -display none -serial none -monitor none "
+    "-semihosting-config enable=on,target=native -kernel main"
+)
 # Milliseconds of X-CUBE-AI 10.2 on a Cortex-M4 at 120 MHz: MLPerf Tiny, closed division, single stream.
 PUBLISHED = {"ic_resnet8": 165.7, "kws_dscnn": 43.4, "vww_mbv1": 89.4, "ad_autoencoder": 4.79}
 MAIN = """
 #include "network.h"
 #ifdef __arm__
 #include "semihosting.h"
-/* The system's timer counts down once in 40 ns, in which QEMU is told to execute 40 instructions. */
-#define TIMER ((volatile uint32_t *)0xe000e010)
 #else
 #include <stdio.h>
 #define read_bytes(p, n) fread(p, n, 1, stdin)
@@ -39,21 +44,7 @@ static int8_t input[NETWORK_INPUT_SIZE], output[NETWORK_OUTPUT_SIZE];
 static unsigned char arena[NETWORK_ARENA_BYTES + 1] __attribute__((aligned(64)));
 int main(void) {
     while (read_bytes(input, sizeof input)) {
-#ifdef __arm__
-        char text[12], *digit = text + 11;
-        uint32_t ticks;
-        TIMER[1] = 0xffffff;
-        TIMER[2] = 0;
-        TIMER[0] = 5;
         network_run(input, output, arena);
-        ticks = 0xffffff - TIMER[2];
-        for (*digit = 0; ticks != 0; ticks /= 10)
-            *--digit = (char)('0' + ticks % 10);
-        say(digit);
-        say("\\n");
-#else
-        network_run(input, output, arena);
-#endif
         if (!write_bytes(output, sizeof output))
             return 1;
     }
@@ -72,7 +63,7 @@ def emit(qcc, task, target):
     folder.mkdir(parents=True, exist_ok=True)
     run([qcc, "compile", task.model, "--target", target, "--name", "network", "-o", folder / "network.c"], folder)
     (folder / "main.c").write_text(MAIN)
-    for name in ["semihosting.h", "mps2-an386.ld"]:
+    for name in ["semihosting.h", "mps2-an386.ld", "mps3-an547.ld"]:
         (folder / name).write_text((TEMPLATES / f"{name}.j2").read_text())
     header = (folder / "network.h").read_text()
     return folder, dict(re.findall(r"#define NETWORK_(\w+) \(?(-?[0-9.e-]+)", header))
@@ -86,9 +77,9 @@ def integers(task, header, count):
     return np.clip(np.rint(np.float32(reals) / scale) + zero_point, -128, 127).astype(np.int8).tobytes()
 
 
-def stack(folder):
+def stack(folder, gcc):
     """The bytes of stack that gcc counts from `network_run` down."""
-    run([*CORTEX, "-DNETWORK_NO_FLOAT", "-fcallgraph-info=su", "-c", "network.c"], folder)
+    run([*gcc, "-DNETWORK_NO_FLOAT", "-fcallgraph-info=su", "-c", "network.c"], folder)
     own, calls = {}, {}
     for line in (folder / "network.ci").read_text().splitlines():
         quoted = line.split('"')[1::2]
@@ -103,16 +94,22 @@ def stack(folder):
     return depth("network_run")
 
 
-def cortex(folder, given):
-    """Bytes of flash and stack, instructions of an evaluation, and the outputs."""
-    taken = stack(folder)
+def cortex(folder, machine, given):
+    """Bytes of flash and stack, and the outputs."""
+    options, board = MACHINES[machine]
+    gcc = [*GCC, *options.split()]
+    taken = stack(folder, gcc)
     size = run(["arm-none-eabi-size", "network.o"], folder, text=True).stdout.split()
-    flash = int(size[6]) + int(size[7])
-    link = ["-nostartfiles", "-T", "mps2-an386.ld", "-DNETWORK_NO_FLOAT", "main.c", "network.c", "-o", "main"]
-    run([*CORTEX, *link], folder)
-    done = run([*QEMU, "main"], folder, input=given)
-    ticks = [int(word) for word in done.stderr.split()]
-    return flash, taken, 40 * max(ticks), done.stdout
+    link = ["-nostartfiles", "-T", f"{board}.ld", "-DNETWORK_NO_FLOAT", "main.c", "network.c", "-o", "main"]
+    run([*gcc, *link], folder)
+    outputs = run(QEMU.format(board).split(), folder, input=given).stdout
+    return int(size[6]) + int(size[7]), taken, outputs
+
+
+def executed(qcc, task, machine):
+    """Instructions of an evaluation."""
+    done = run([qcc, "bench", task.model, "--target", machine, "--json"], WORK, text=True)
+    return json.loads(done.stdout)["executed"]
 
 
 def native(folder, given):
@@ -126,23 +123,25 @@ def main():
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("words", nargs="*")
     arguments = parser.parse_args()
-    print("| network | MACs | flash | arena | stack | `generic` | `cortex-m4` | a MAC | published, cycles | SHA-256 |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+    print("| network | MACs | machine | flash | arena | stack | instructions | a MAC | published, cycles | SHA-256 |")
+    print("|---|--:|---|--:|--:|--:|--:|--:|--:|---|")
     for task in available(arguments.words, QUANTIZED):
         short = re.sub("mlperf_|_int8_qdq", "", task.name)
         if short not in PUBLISHED:
             continue
-        folder, header = emit(arguments.qcc, task, "cortex-m4")
-        given = integers(task, header, arguments.samples)
-        flash, taken, count, outputs = cortex(folder, given)
-        _, _, generic, others = cortex(emit(arguments.qcc, task, "generic")[0], given)
-        assert outputs == others, f"{task.name}: generic differs"
-        assert outputs == native(emit(arguments.qcc, task, "x86_64-avx2")[0], given), f"{task.name}: x86-64 differs"
-        sums = hashlib.sha256(outputs).hexdigest()[:12]
-        macs, arena = int(header["MACS"]), int(header["ARENA_BYTES"])
-        numbers = [f"{x:,}" for x in (macs, flash, arena, taken, generic, count)]
-        cycles = f"{PUBLISHED[short] * 120_000:,.0f}"
-        print(f"| {task.name} | {' | '.join(numbers)} | {count / macs:.2f} | {cycles} | `{sums}` |", flush=True)
+        for machine in MACHINES:
+            folder, header = emit(arguments.qcc, task, machine)
+            given = integers(task, header, arguments.samples)
+            flash, taken, outputs = cortex(folder, machine, given)
+            expected = native(emit(arguments.qcc, task, "x86_64-avx2")[0], given)
+            assert outputs == expected, f"{task.name}: {machine} differs from x86-64"
+            count = executed(arguments.qcc, task, machine)
+            sums = hashlib.sha256(outputs).hexdigest()[:12]
+            macs, arena = int(header["MACS"]), int(header["ARENA_BYTES"])
+            numbers = " | ".join(f"{x:,}" for x in (flash, arena, taken, count))
+            cycles = f"{PUBLISHED[short] * 120_000:,.0f}" if machine == "cortex-m4" else ""
+            line = f"| {task.name} | {macs:,} | `{machine}` | {numbers} | {count / macs:.2f} | {cycles} | `{sums}` |"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

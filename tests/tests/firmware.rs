@@ -57,19 +57,24 @@ fn digits() -> Model {
     pipeline::quantize(model, &Default::default()).expect("it can be quantized")
 }
 
-/// A network for a Cortex-M4, with the compiler that optimises it; none where that is not installed.
-fn firmware(language: Language) -> Option<(Target, Program, Source, Compiler)> {
-    let target = Target::load("cortex-m4").expect("a machine of the list");
+/// The microcontrollers, whose programs QEMU runs.
+const MACHINES: [&str; 2] = ["cortex-m4", "cortex-m55"];
+
+/// A network for a microcontroller, with the compiler that optimises it; none where that is not installed.
+fn firmware(machine: &str, language: Language) -> Option<(Target, Program, Source, Compiler)> {
+    let target = Target::load(machine).expect("a machine of the list");
     let runner = match harness::runner(&target, true) {
         Ok(runner @ Runner::Emulator(..)) => runner,
-        Ok(Runner::Processor) => panic!("no processor that runs tests is a Cortex-M4"),
+        Ok(Runner::Processor) => panic!("no processor that runs tests is a {machine}"),
         Err(why) => {
-            skipped(&format!("firmware: {}", why.reason));
+            skipped(&format!("firmware for {machine}: {}", why.reason));
             return None;
         }
     };
     let Some(compiler) = runner.compilers(&target, language).0.pop() else {
-        skipped(&format!("firmware in {language:?}: no compiler"));
+        skipped(&format!(
+            "firmware for {machine} in {language:?}: no compiler"
+        ));
         return None;
     };
     assert!(compiler.name.contains("-O2"), "{}", compiler.name);
@@ -146,15 +151,17 @@ fn needs(folder: &Path) -> BTreeSet<String> {
 
 #[test]
 fn integer_programs_call_no_floating_point_and_no_heap() {
-    for language in [Language::C, Language::Rust] {
-        let Some((_, _, source, compiler)) = firmware(language) else {
-            continue;
-        };
-        let folder = tempfile::tempdir().expect("there is room");
-        object(folder.path(), &source, &compiler);
-        let needs = needs(folder.path());
-        let more: Vec<_> = needs.iter().filter(|s| !is_allowed(s)).collect();
-        assert!(more.is_empty(), "{}: {more:?}", compiler.name);
+    for machine in MACHINES {
+        let languages = Target::load(machine)
+            .expect("a machine of the list")
+            .languages;
+        for (_, _, source, compiler) in languages.into_iter().filter_map(|l| firmware(machine, l)) {
+            let folder = tempfile::tempdir().expect("there is room");
+            object(folder.path(), &source, &compiler);
+            let needs = needs(folder.path());
+            let more: Vec<_> = needs.iter().filter(|s| !is_allowed(s)).collect();
+            assert!(more.is_empty(), "{machine}, {}: {more:?}", compiler.name);
+        }
     }
 }
 
@@ -198,28 +205,33 @@ impl Functions {
 
 #[test]
 fn the_stack_that_a_run_takes_is_what_the_compiler_counts() {
-    let Some((target, program, source, compiler)) = firmware(Language::C) else {
-        return;
-    };
+    let firmwares = MACHINES
+        .into_iter()
+        .filter_map(|machine| firmware(machine, Language::C));
+    firmwares.for_each(|firmware| check_stack(&firmware));
+}
+
+fn check_stack((target, program, source, compiler): &(Target, Program, Source, Compiler)) {
     let folder = tempfile::tempdir().expect("there is room");
-    object(folder.path(), &source, &compiler);
+    object(folder.path(), source, compiler);
     let graph = std::fs::read_to_string(folder.path().join("network.ci")).expect("gcc writes it");
     let counted = Functions::read(&graph).depth("network_run");
-    let executable = Executable::build(&source, &program, &target, &compiler, Layers::Untold);
-    let sample: Vec<Vec<u8>> = vec![(0..64).map(|i| (i * 37) as u8).collect()];
+    let executable = Executable::build(source, program, target, compiler, Layers::Untold);
+    // Some sums of these are near a tie, where a Cortex-M4 goes a longer way.
+    let sample = |n: usize| vec![(0..64).map(|i| (i * 37 + n * 91) as u8).collect()];
+    let samples: Vec<Vec<Vec<u8>>> = (0..32).map(sample).collect();
     let answers = executable
         .expect("it builds")
-        .evaluate(&[sample])
+        .evaluate(&samples)
         .expect("it runs");
     let painted = answers
         .stack
         .expect("programs without an operating system tell");
-    assert!(
-        painted <= counted,
-        "{painted} bytes are painted over, {counted} counted"
-    );
-    assert!(
-        painted + LIBRARY_STACK >= counted,
-        "{painted} bytes are painted over, {counted} counted"
-    );
+    let name = &target.name;
+    for holds in [painted <= counted, painted + LIBRARY_STACK >= counted] {
+        assert!(
+            holds,
+            "{name}: {painted} bytes are painted over, {counted} counted"
+        );
+    }
 }
