@@ -196,9 +196,10 @@ fn is_hole(text: &str) -> bool {
 /// Whether what surrounds a hole delimits it, so that it needs no parentheses.
 fn stands_alone(before: &str, after: &str) -> bool {
     let before = before.trim_end().chars().next_back();
-    let after = after.trim_start().chars().next();
+    let after = after.trim_start();
     let opened = before.is_none_or(|c| "(,{[=<".contains(c));
-    opened && after.is_none_or(|c| "),}];>".contains(c))
+    let closed = after.chars().next().is_none_or(|c| "),}];>".contains(c));
+    opened && closed && !after.starts_with(">>")
 }
 
 /// A text that is one operand to any operator; methods and `[]` are applied to addresses only.

@@ -50,6 +50,7 @@ fn width(name: &str, target: &Target) -> Option<(usize, usize)> {
         "tap_weights" | "widen_u8" => (lanes * taps, 1),
         "load_taps" | "store_taps" => (lanes * taps, 2),
         "splat_i16" | "splat_u16" => (taps, 2),
+        "store_spread" | "load_spread" | "load_two" => (4, 2),
         "lookup" => (256, 1),
         "repeat_f32" | "read_i32" | "write_i32" => (1, 4),
         "read_u16" | "read_i16" | "write_half" => (1, 2),
