@@ -7,7 +7,7 @@ use qcc_compiler::ir::{Clamp, IntType, Model, QuantParams};
 use qcc_compiler::lower::{self, Options};
 use qcc_compiler::ops::{Binary, BinaryFunction, Conv, Pads, Pool, PoolKind};
 use qcc_compiler::pipeline::{self, Source};
-use qcc_compiler::target::{Language, Target};
+use qcc_compiler::target::Target;
 use qcc_tests::graph::Graph;
 
 /// Pointwise with ReLU, depthwise 3×3, their sum, an average over 2×2.
@@ -63,11 +63,11 @@ fn emitted_files() {
         version: "0".into(),
         ..Header::default()
     };
-    for name in ["generic", "x86_64-avx2"] {
+    for name in ["atmega328p", "generic", "x86_64-avx2"] {
         let target = Target::load(name).expect("a machine of the list");
         let mut program = lower::lower(&model, &target, &Options::default()).expect("it lowers");
         program.name = "network".into();
-        for language in [Language::C, Language::Rust] {
+        for language in target.languages.clone() {
             let source = pipeline::print(&program, &target, language, &header);
             let files = match source {
                 Source::Rust(text) => vec![("rs", text)],
