@@ -60,6 +60,9 @@ pub struct Dot {
     /// What `load_a_i8` adds to an activation so that it fits the instruction.
     #[serde(default)]
     pub offset_i8: i32,
+    /// Whether weights are stored plus 128: `dot` multiplies those, and `add_raised` sums what is too much.
+    #[serde(default)]
+    pub raised: bool,
     /// Whether a product that reads each activation often gains from their magnitudes, computed once
     /// (`dot_magnitude`).
     #[serde(default)]
@@ -70,6 +73,8 @@ pub struct Dot {
     pub chains: Option<Chains>,
     /// Products of windows that are copied first; without them, all are read in place.
     pub copied: Option<Copied>,
+    /// What finishing a vector of sums costs in products; with it, few channels of several pixels share a vector.
+    pub finish: Option<usize>,
     /// A product of several pixels or with several sums a channel; without it, there is only the one above.
     pub block: Option<Block>,
 }
@@ -423,6 +428,11 @@ impl Target {
     /// Whether the machine spells an operation.
     pub fn has(&self, op: &str) -> bool {
         self.ops.contains_key(op)
+    }
+
+    /// Whether the machine scales integers without reals where that is proven to be equal.
+    pub fn scales_integers(&self) -> bool {
+        self.has("scale_even")
     }
 
     /// The names of the operations that the machine spells, sorted.

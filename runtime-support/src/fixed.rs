@@ -87,6 +87,48 @@ pub fn scale_shared(x: i32, m: i32, left: i32, added: i32, right: i32) -> i32 {
     (high as i32 + added) >> right
 }
 
+/// A real that is not negative: `multiplier / 2^(32 + places)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Not negative.
+    pub multiplier: i32,
+    /// From -8 to 24.
+    pub places: i32,
+}
+
+impl Places {
+    /// The real.
+    pub fn real(self) -> f64 {
+        f64::from(self.multiplier) / (1u64 << (32 + self.places)) as f64
+    }
+}
+
+/// `x · m / 2^(32 + places)` to the nearest integer, as it is rounded after a rounding to f32: what lies within half of
+/// f32's last bit of a tie goes to the even one, as ties do.
+///
+/// Defined for places from −8 to 24, where `x · 2^(2 − places)` fits 32 bits. The number is known to units of 2⁻³², and
+/// results beyond ±2¹⁵ may be the next to the nearest.
+pub fn scale_even(x: i32, m: i32, places: i32) -> i32 {
+    let left = (2 - places).max(0);
+    let places = places + left;
+    let product = i64::from(x.wrapping_shl(left as u32)) * i64::from(m);
+    let high = (product >> 32) as i32;
+    let nearest = high + (1 << (places - 1));
+    // How far behind the tie below the nearest integer, in units of 2^-32.
+    let behind = (product >> places) as i32 ^ i32::MIN;
+    // From one power of two to the next f32 has 24 bits.
+    let power = 31 - (high ^ (high >> 31)).leading_zeros() as i32 - places;
+    let half = match power + 8 {
+        exponent @ 0..=30 => 1 << exponent,
+        31.. => i32::MAX,
+        _ => 0,
+    };
+    match behind.saturating_abs() > half {
+        true => nearest >> places,
+        false => (nearest + (1 << (places - 2))) >> places & !1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +245,36 @@ mod tests {
             let (whole, part) = (whole.real() / f64::from(count), part.real());
             assert!(part <= whole && whole - part < whole / 1e8 + 1e-9);
         }
+    }
+
+    #[test]
+    fn ties_go_to_the_even_integer_as_f32_rounds_them() {
+        for (real, places) in [
+            (0.1f32, 2),
+            (0.007_812_51, 5),
+            (0.4, -1),
+            (0.001_3, 8),
+            (6.1e-5, 13),
+        ] {
+            let m = Places {
+                multiplier: (f64::from(real) * (1u64 << (32 + places)) as f64) as i32,
+                places,
+            };
+            assert_eq!(m.real(), f64::from(real));
+            let ties = (-300..300).map(|y| ((f64::from(y) + 0.5) / m.real()) as i32);
+            for x in ties
+                .flat_map(|x| x - 2..x + 3)
+                .chain(EXTREMES.map(|x| x >> 9))
+            {
+                let expected = (x as f32 * real).round_ties_even() as i32;
+                assert_eq!(
+                    scale_even(x, m.multiplier, places),
+                    expected,
+                    "{x} · {real}"
+                );
+            }
+        }
+        let halves = [1, -1, 3, -3, 5].map(|x| scale_even(x << 20, 1 << 13, 2));
+        assert_eq!(halves, [0, 0, 2, -2, 2]);
     }
 }

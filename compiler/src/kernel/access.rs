@@ -43,7 +43,8 @@ fn width(name: &str, target: &Target) -> Option<(usize, usize)> {
         "load_u16" | "load_i16" | "store_u16" | "store_i16" | "load_f16" => (lanes, 2),
         "load_i32" | "load_f32" | "store_i32" | "store_f32" => (lanes, 4),
         "load_bytes" | "store_bytes" => (target.bytes, 1),
-        "load_a_u8" | "load_a_i8" | "load_unsigned_u8" | "load_unsigned_i8" => (target.dot.k, 1),
+        "load_a_u8" | "load_a_i8" | "load_a_aligned_u8" | "load_a_aligned_i8"
+        | "load_unsigned_u8" | "load_unsigned_i8" => (target.dot.k, 1),
         "load_b" | "load_fields" => (target.dot.lanes * target.dot.k, 1),
         "taps_u8" | "taps_i8" => (lanes, 1),
         "taps_u16" | "taps_i16" => (lanes, 2),

@@ -138,6 +138,7 @@ pub fn chain(gemm: &Gemm, target: &Target, product: &Product) -> Option<(Packed,
         high: vec![],
         scales,
         shifts,
+        places: product.places(),
     };
     Some((packed, chained, work / plain))
 }

@@ -131,6 +131,7 @@ impl Depthwise {
             high: vec![],
             scales,
             shifts,
+            places: product.places(),
         })
     }
 

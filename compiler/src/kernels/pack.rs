@@ -38,8 +38,10 @@ pub struct Packed {
     pub high: Vec<u8>,
     /// f32, or multipliers, i32.
     pub scales: Vec<u8>,
-    /// What products with multipliers are shifted by, i32; empty where scales are f32.
+    /// What products with multipliers are shifted by, i32; empty where scales are f32 or have places.
     pub shifts: Vec<u8>,
+    /// Places that the multipliers have in common.
+    pub places: Option<i32>,
 }
 
 /// Largest magnitude of a stored weight: two products with activations of 8 bits fit 16 bits.
@@ -128,6 +130,14 @@ impl Product {
         }
     }
 
+    /// Places that the multipliers have in common.
+    pub(crate) fn places(&self) -> Option<i32> {
+        match self.scales.first() {
+            Some(Scale::Even(m)) => Some(m.places),
+            _ => None,
+        }
+    }
+
     /// Scales, or multipliers and shifts, of channels, which `None` fills up.
     pub(crate) fn scale_words(
         &self,
@@ -142,7 +152,7 @@ impl Product {
             .collect();
         let bytes = |i: usize| words.iter().flat_map(move |pair| pair[i].to_le_bytes());
         match self.scales.first() {
-            None | Some(Scale::Real(_)) => (bytes(0).collect(), vec![]),
+            None | Some(Scale::Real(_) | Scale::Even(_)) => (bytes(0).collect(), vec![]),
             Some(_) => (bytes(0).collect(), bytes(1).collect()),
         }
     }
@@ -168,6 +178,9 @@ pub(crate) fn addend(weight: i32, part: usize) -> u8 {
     let rest = weight.abs() - part as i32 * LARGEST;
     (rest.clamp(0, LARGEST) * weight.signum()) as i8 as u8
 }
+
+/// A stored weight plus 128.
+const RAISED: u8 = 0x80;
 
 /// The constants of `gemm`, in tiles `[group][tile][part][run][byte][vector][lane][k]`, where a byte has one step or
 /// the fields of several; padding is zero.
@@ -205,11 +218,16 @@ pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
         weights = gemm.copied_weights(target, product);
         padded = padded.next_multiple_of(2);
     }
+    let raise = |bytes: Vec<u8>, raised: bool| match raised && unit.raised {
+        true => bytes.iter().map(|byte| byte ^ RAISED).collect(),
+        false => bytes,
+    };
+    let bytes = matches!(gemm.form, Form::Bytes { .. });
     let channels = || (0..gemm.groups).flat_map(|g| (0..padded).map(move |lane| channel(g, lane)));
     let (scales, shifts) = product.scale_words(channels());
     Packed {
-        weights,
-        lows: product.lows(channels(), unit.lanes, unit.k),
+        weights: raise(weights, bytes),
+        lows: raise(product.lows(channels(), unit.lanes, unit.k), true),
         bias: each(channels(), |c| match gemm.capacity {
             None => product.start(c, offset) as i32,
             Some(_) => (product.start(c, offset) & 0xffff) as i32,
@@ -220,6 +238,7 @@ pub fn pack(gemm: &Gemm, target: &Target, product: &Product) -> Packed {
         },
         scales,
         shifts,
+        places: product.places(),
     }
 }
 

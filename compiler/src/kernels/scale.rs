@@ -3,7 +3,7 @@
 use crate::kernel::{Expr, Stmt, int, op, var};
 use crate::kernels::Names;
 use crate::kernels::elementwise::{define, splat};
-use qcc_runtime_support::fixed::{Fixed, scale_once, scale_shared};
+use qcc_runtime_support::fixed::{Fixed, Places, scale_even, scale_once, scale_shared};
 use qcc_runtime_support::integer::scale_real;
 use qcc_runtime_support::scale_round;
 
@@ -23,6 +23,8 @@ pub enum Scale {
     Shared(Behind, Shared),
     /// `scale_real`: as in f32, by a factor that such numbers stand for.
     Near(Behind, Shared),
+    /// `scale_even`: in fixed point, rounded as f32 rounds. Factors of one product have the same places.
+    Even(Places),
 }
 
 /// `(sum << left) · multiplier`.
@@ -52,6 +54,7 @@ impl Scale {
             Scale::Once(_) => "scale_once",
             Scale::Shared(..) => "scale_shared",
             Scale::Near(..) => "scale_real",
+            Scale::Even(_) => "scale_even",
         }
     }
 
@@ -63,6 +66,7 @@ impl Scale {
             Scale::Shared(m, by) | Scale::Near(m, by) => {
                 f64::from(m.multiplier) * f64::powi(2.0, m.left as i32 - 32 - by.right as i32)
             }
+            Scale::Even(m) => m.real(),
         }
     }
 
@@ -81,13 +85,14 @@ impl Scale {
         }
     }
 
-    /// The operation's arguments: the bits of an f32, or a multiplier and a shift.
+    /// The operation's arguments: the bits of an f32, or a multiplier and a shift or places.
     pub(crate) fn words(self) -> [i32; 2] {
         match self {
             Scale::Real(m) => [m.to_bits() as i32, 0],
             Scale::Twice(m) => [m.multiplier, -m.exponent],
             Scale::Once(m) => [m.multiplier, 31 - m.exponent],
             Scale::Shared(m, _) | Scale::Near(m, _) => [m.multiplier, m.left as i32],
+            Scale::Even(m) => [m.multiplier, m.places],
         }
     }
 
@@ -103,6 +108,7 @@ impl Scale {
             Scale::Near(m, by) => {
                 scale_real(sum, m.multiplier, m.left as i32, by.added, by.right as i32)
             }
+            Scale::Even(m) => scale_even(sum, m.multiplier, m.places),
         }
     }
 
@@ -111,6 +117,10 @@ impl Scale {
         let number = |word: i32| op("splat_i32", [int(word.into())]);
         match self {
             Scale::Real(m) => op(REAL, [vector, splat(m)]),
+            Scale::Even(m) => op(
+                self.op(),
+                [vector, number(m.multiplier), int(m.places.into())],
+            ),
             _ => {
                 let [multiplier, shift] = self.words().map(number);
                 let args = vec![vector, multiplier, shift];
@@ -133,6 +143,8 @@ pub(crate) struct Factors {
     scales: String,
     /// Name of the shifts of multipliers.
     shifts: Option<String>,
+    /// Places of multipliers that have them in common.
+    places: Option<i32>,
 }
 
 impl Factors {
@@ -141,12 +153,14 @@ impl Factors {
         Factors {
             scales: name.to_string(),
             shifts: None,
+            places: None,
         }
     }
 
     /// The arguments of the operation behind the sum.
     pub(crate) fn args(&self) -> impl Iterator<Item = Expr> + '_ {
-        std::iter::once(&self.scales).chain(&self.shifts).map(var)
+        let named = std::iter::once(&self.scales).chain(&self.shifts).map(var);
+        named.chain(self.places.map(|places| int(places.into())))
     }
 }
 
@@ -156,17 +170,22 @@ pub(crate) fn loads(
     name: &str,
     address: impl Fn(&str) -> Expr,
 ) -> (Vec<Stmt>, Factors) {
-    if names.shifts.is_empty() {
+    if names.shifts.is_empty() && names.places.is_none() {
         let load = op("load_f32", [address(&names.scales)]);
         return (vec![define(name, "vf32", load)], Factors::reals(name));
     }
-    let shift = format!("shift_{name}");
     let load =
         |name: &str, constant: &str| define(name, "vi32", op("load_i32", [address(constant)]));
-    let steps = vec![load(name, &names.scales), load(&shift, &names.shifts)];
-    let factors = Factors {
+    let mut steps = vec![load(name, &names.scales)];
+    let mut factors = Factors {
         scales: name.to_string(),
-        shifts: Some(shift),
+        shifts: None,
+        places: names.places,
     };
+    if factors.places.is_none() {
+        let shift = format!("shift_{name}");
+        steps.push(load(&shift, &names.shifts));
+        factors.shifts = Some(shift);
+    }
     (steps, factors)
 }

@@ -14,7 +14,7 @@ use crate::kernels::{
 use crate::kernels::{chain, offset, pack, unsigned_offset};
 use crate::prove;
 use crate::target::{self, Target};
-use qcc_runtime_support::fixed::scale_once;
+use qcc_runtime_support::fixed::{scale_even, scale_once};
 
 use cases::{Case, Filled, Weights, case, fill, stored};
 
@@ -25,6 +25,7 @@ fn scaled(acc: i64, scale: Scale) -> i32 {
         Scale::Twice(m) => m.scale(acc as i32),
         Scale::Once(m) => scale_once(acc as i32, m.multiplier, 31 - m.exponent),
         Scale::Shared(..) | Scale::Near(..) => panic!("a case has the factors that are meant"),
+        Scale::Even(m) => scale_even(acc as i32, m.multiplier, m.places),
     }
 }
 
@@ -72,9 +73,10 @@ impl Filled {
             high: String::new(),
             scales: "scales".into(),
             shifts: match product.scales[0] {
-                Scale::Real(_) => String::new(),
+                Scale::Real(_) | Scale::Even(_) => String::new(),
                 _ => "shifts".into(),
             },
+            places: product.places(),
         }
     }
 
@@ -87,7 +89,7 @@ impl Filled {
         let (_, capacity) =
             prove::sums_or_capacity(&self.product, offset(target, self.case.elems[0]))
                 .expect("the case is within bounds");
-        Gemm {
+        let mut gemm = Gemm {
             name: "gemm".into(),
             comment: vec![],
             window: self.case.window,
@@ -96,6 +98,7 @@ impl Filled {
             input: self.input,
             elem: self.case.elems[0],
             slack: self.case.slack,
+            aligned: false,
             magnitudes: false,
             output: self.output,
             requantize: self.requantize.clone(),
@@ -107,7 +110,10 @@ impl Filled {
             chains: None,
             pairs: None,
             copied: false,
-        }
+        };
+        gemm.aligned = self.case.elems[0].bytes() == 1
+            && gemm.window.aligns(&gemm.input, gemm.groups, target.dot.k);
+        gemm
     }
 
     /// The result of the kernel, and what it says of its blocks.
@@ -324,6 +330,7 @@ fn prefixed(packed: Packed, prefix: &str) -> (Vec<Constant>, Names) {
         bias: add("bias", Scalar::I32, packed.bias),
         scales: add("scales", scales, packed.scales),
         shifts: add("shifts", Scalar::I32, packed.shifts),
+        places: packed.places,
     };
     (constants, names)
 }

@@ -33,14 +33,15 @@ pub(crate) struct Channels {
     pub count: usize,
 }
 
-/// The cheapest cut of `pixels` by `vectors` into tiles of at most as many accumulators as `most`, rows and columns, has.
+/// The cheapest cut of `pixels` by `vectors` into tiles of at most as many accumulators as `most`, rows and columns, has,
+/// where each row has `own` beside those of its columns.
 ///
 /// A wide tile shares the preparation of an activation among its columns, a tall one each load of weights
 /// among its rows; the remainders become a second, smaller tile.
-pub(crate) fn tiling(most: [usize; 2], pixels: usize, vectors: usize) -> Tiling {
-    let accumulators = most[0] * most[1];
+pub(crate) fn tiling(most: [usize; 2], own: usize, pixels: usize, vectors: usize) -> Tiling {
+    let accumulators = most[0] * (most[1] + own);
     let shapes = (1..=most[1].min(vectors)).rev().flat_map(|cols| {
-        let rows = (accumulators / cols).min(pixels);
+        let rows = (accumulators / (cols + own)).min(pixels);
         (1..=rows).rev().map(move |rows| (rows, cols))
     });
     let tilings = shapes.map(|(rows, cols)| Tiling {
@@ -121,7 +122,7 @@ mod tests {
     fn tiles_cover_everything_within_the_registers() {
         for pixels in 1..60 {
             for vectors in 1..20 {
-                let tiling = tiling(MOST, pixels, vectors);
+                let tiling = tiling(MOST, 0, pixels, vectors);
                 assert_eq!(covered(&tiling.rows), pixels);
                 assert_eq!(covered(&tiling.cols), vectors);
                 for (r, c) in tiling.rows.iter().zip(&tiling.cols) {
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn three_vectors_become_one_tile() {
-        let cols = tiling(MOST, 112, 3).cols;
+        let cols = tiling(MOST, 0, 112, 3).cols;
         assert_eq!(
             cols,
             [Segment {

@@ -15,6 +15,8 @@ pub(crate) struct Unit {
     pub(crate) activations: (&'static str, [&'static str; 2]),
     /// Type of the weights, and what loads them: those of i8, and bytes of fields.
     pub(crate) weights: (&'static str, [&'static str; 2]),
+    /// Whether weights are stored plus 128.
+    pub(crate) raised: bool,
     /// Where activations are loaded a byte vector at a time.
     pub(crate) joint: Option<Joint>,
 }
@@ -47,6 +49,7 @@ impl Unit {
                 dot: of_elem(target, elem, ["dot", "dot_u8"]),
                 activations: ("va", load.activations),
                 weights: ("vw", ["load_b", "load_fields"]),
+                raised: target.dot.raised,
                 joint: None,
             },
             _ => Unit {
@@ -55,6 +58,7 @@ impl Unit {
                 dot: "dot_taps",
                 activations: ("vt", [load.neighbours; 2]),
                 weights: ("vt", ["tap_weights", "widen_u8"]),
+                raised: false,
                 joint: None,
             },
         }

@@ -48,6 +48,17 @@ impl Window {
         self.extent[0] * self.extent[1]
     }
 
+    /// Whether all steps of `k` activations of a group lie at multiples of `k` from the first.
+    pub fn aligns(&self, view: &View, groups: usize, k: usize) -> bool {
+        let channels = view.extent[3] / groups;
+        let [image, row, pixel, _] = view.strides;
+        let mut apart = vec![image, self.strides[0] * row, self.strides[1] * pixel];
+        apart.extend((groups > 1).then_some(channels));
+        let runs = self.runs(view, channels).levels;
+        apart.extend(runs.iter().map(|level| level.stride));
+        apart.iter().all(|elements| elements.is_multiple_of(k))
+    }
+
     /// Elements from the first window's corner to the last element of the last window of `output`.
     pub fn last(&self, output: &View, input: &View) -> usize {
         let along = |axis: usize| {

@@ -236,6 +236,7 @@ impl Winograd {
             bias: each(&|m| (4 * product.start(m, 0) as i32).to_le_bytes()),
             scales,
             shifts,
+            places: product.places(),
         }
     }
 

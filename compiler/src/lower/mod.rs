@@ -30,6 +30,7 @@ mod real;
 mod reduce;
 mod share;
 mod sources;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod transposed;

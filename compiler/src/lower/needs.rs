@@ -48,7 +48,23 @@ pub(crate) fn of_tensors(model: &Model, target: &Target) -> Vec<Needs> {
             }
         }
     }
+    if target.has("load_a_aligned_u8") {
+        for (tensor, needs) in model.tensors.iter().zip(&mut needs) {
+            align_rows(&tensor.ty.shape, target.dot.k, &mut needs.pads);
+        }
+    }
     needs
+}
+
+/// Makes a halo wider until each row of the image begins at a multiple of `k`.
+fn align_rows(shape: &[usize], k: usize, pads: &mut Pads) {
+    if let [_, channels, _, width] = shape
+        && *pads != Pads::default()
+    {
+        while !((pads.left + width + pads.right) * channels).is_multiple_of(k) {
+            pads.right += 1;
+        }
+    }
 }
 
 fn of_operand(model: &Model, target: &Target, node: &Node, operand: usize, id: TensorId) -> Needs {

@@ -8,9 +8,12 @@ use crate::kernels::{
     Blocks, Chained, Chains, Depthwise, Fields, Form, Gemm, Names, Packed, Product, Requantize,
     Residual, Scale, View, Window, chain, offset, pack, unsigned_offset,
 };
+use crate::lower::memory::Memory;
+use crate::lower::spread::{self, Spread};
 use crate::lower::{Lowering, Place, layout, winograd};
 use crate::ops::Pads;
 use crate::prove::{self, Bounds};
+use crate::target::Target;
 use crate::{Result, bail};
 
 /// Windows over memory, each multiplied by the same weights.
@@ -185,8 +188,15 @@ pub(super) fn emit(
     (added, mut requantize): (Option<Place>, Requantize),
     macs: u64,
 ) -> Result<()> {
-    let product = &shared(cx, meant, &requantize);
+    let product = shared(cx, meant, &requantize);
+    let product = &even(cx.target, &product, &requantize).unwrap_or(product);
     requantize.scaling = product.scaling();
+    let said = comment(cx, node, windows, meant)?;
+    let spread = spread::pixels(cx.target, windows, product, &requantize);
+    let (windows, product, requantize) = match &spread {
+        Some(spread) => (&spread.windows, &spread.product, spread.requantize.clone()),
+        None => (windows, product, requantize),
+    };
     let x = node.inputs[0].expect("`infer` demands an input");
     let elem = product.elem;
     let ((from, input), (to, output)) = (windows.input, windows.output);
@@ -210,6 +220,7 @@ pub(super) fn emit(
         input,
         elem,
         slack,
+        aligned: false,
         magnitudes: false,
         output,
         requantize: requantize.clone(),
@@ -219,6 +230,9 @@ pub(super) fn emit(
         pairs: None,
         copied: false,
     };
+    let k = cx.target.dot.k;
+    let whole = from.offset.is_multiple_of(k) && cx.memory(from) == Memory::Arena;
+    gemm.aligned = whole && elem.bytes() == 1 && windows.window.aligns(&input, windows.groups, k);
     let summed = match depthwise {
         true => Summed::Wide,
         false => summed(cx, &gemm, product),
@@ -301,11 +315,15 @@ pub(super) fn emit(
             );
             scratch.push(cx.scratch(Scalar::I32, words));
         }
+        if cx.target.dot.raised && elem.bytes() == 1 {
+            prove::raised(product, offset(cx.target, elem), gemm.depth(cx.target))?;
+        }
         let packed = pack(&gemm, cx.target, product);
         gemm.constants = constants(cx, of_sums(packed, &gemm.requantize));
         gemm.kernel(cx.target)
     };
-    kernel.comment = comment(cx, node, windows, meant)?;
+    kernel.comment = said;
+    kernel.comment.extend(spread.as_ref().map(Spread::comment));
     kernel.comment.extend(proven);
     if let Some(largest) = wide {
         let text =
@@ -335,6 +353,25 @@ fn shared(cx: &Lowering, product: &Product, requantize: &Requantize) -> Product 
     };
     let shared = taken.then(shared).flatten();
     shared.unwrap_or_else(|| product.clone())
+}
+
+/// The product with factors of `scale_even`, where the machine has it and they are proven to give the same results of
+/// 8 bits.
+fn even(target: &Target, product: &Product, requantize: &Requantize) -> Option<Product> {
+    let narrow = product.elem.bytes() == 1 && requantize.elem.bytes() == 1;
+    if !target.scales_integers() || !narrow || requantize.residual.is_some() {
+        return None;
+    }
+    let factor = |(channel, scale): (usize, &Scale)| match scale {
+        Scale::Real(real) => Some((*real, prove::reached(product, channel)?)),
+        _ => None,
+    };
+    let factors: Option<Vec<_>> = product.scales.iter().enumerate().map(factor).collect();
+    let limits = [requantize.low, requantize.high].map(|y| y - requantize.zero_point);
+    Some(Product {
+        scales: prove::even(&factors?, limits.into())?,
+        ..product.clone()
+    })
 }
 
 /// Where the sums of a product grow.
@@ -485,7 +522,11 @@ pub(super) fn constants(cx: &mut Lowering, packed: Packed) -> Names {
             false => cx.constant("high", Scalar::I32, packed.high),
         },
         bias: cx.constant("bias", Scalar::I32, packed.bias),
-        scales: match (packed.scales.is_empty(), packed.shifts.is_empty()) {
+        places: packed.places,
+        scales: match (
+            packed.scales.is_empty(),
+            packed.shifts.is_empty() && packed.places.is_none(),
+        ) {
             (true, _) => String::new(),
             (false, true) => cx.constant("scales", Scalar::F32, packed.scales),
             (false, false) => cx.constant("multipliers", Scalar::I32, packed.scales),

@@ -17,7 +17,7 @@ pub use chains::{Reach, chains, pairs};
 pub use lead::{Step, lead};
 pub use links::{Link, linked, tap_chains};
 pub use parts::{extent, parts};
-pub use scale::{average, once, shared};
+pub use scale::{average, even, once, shared};
 pub use settled::settled;
 pub use winograd::winograd;
 
@@ -170,6 +170,32 @@ pub fn products_or_moves(
     Ok((Bounds { sum, scaled }, Some(Moves { capacity, halves })))
 }
 
+/// The least and the largest sum of a channel over every activation in range; none where 32 bits do not hold them.
+pub fn reached(product: &Product, channel: usize) -> Option<[i32; 2]> {
+    let z = product.zero_point;
+    // Borders hold the zero point.
+    let [low, high] = [product.range.0.min(z) - z, product.range.1.max(z) - z].map(i64::from);
+    let mut sums = [i64::from(product.bias[channel]); 2];
+    for weight in product.row(channel).iter().map(|w| i64::from(*w)) {
+        sums[0] += (weight * low).min(weight * high);
+        sums[1] += (weight * low).max(weight * high);
+    }
+    let [least, most] = sums.map(|sum| i32::try_from(sum).ok());
+    Some([least?, most?])
+}
+
+/// Sums of so many products whose weights are stored plus 128, and what is too much in them, fit 32 bits.
+pub fn raised(product: &Product, offset: i32, depth: usize) -> Result<()> {
+    let reach = reach(product.range, -offset).max(128);
+    let start = (0..product.bias.len()).map(|c| product.start(c, offset).abs());
+    fits(
+        start.max().unwrap_or(0) + 255 * reach * depth as i64,
+        0.0,
+        "a channel",
+    )
+    .map(|_| ())
+}
+
 /// Bound of `|start| + Σ |w|·|x − z|` over every activation in range.
 fn largest(product: &Product, channel: usize, z: i32, start: i64) -> i64 {
     let reach = reach(product.range, z);
@@ -201,10 +227,33 @@ mod tests {
     }
 
     #[test]
+    fn sums_reach_from_the_worst_input_to_the_best() {
+        let mixed = Product {
+            weights: vec![3, -2],
+            zero_point: 5,
+            ..product(2, 0, 0.5)
+        };
+        assert_eq!(
+            reached(&mixed, 0),
+            Some([10 - 3 * 5 - 2 * 250, 10 + 3 * 250 + 2 * 5])
+        );
+        let deep = i32::MAX as usize / (127 * 255) + 1;
+        assert_eq!(reached(&product(deep, 127, 1e-6), 0), None);
+    }
+
+    #[test]
     fn a_sum_beyond_32_bits_is_refused() {
         let deep = i32::MAX as usize / (127 * 255) + 1;
         assert!(sums(&product(deep, 127, 1e-6), 0).is_err());
         assert!(sums(&product(deep - 2, 127, 1e-6), 0).is_ok());
+    }
+
+    #[test]
+    fn raised_weights_have_room_or_are_refused() {
+        let few = product(3, 1, 1e-6);
+        let most = (i32::MAX as usize - 10 - 3 * 128) / (255 * 128);
+        assert!(raised(&few, -128, most).is_ok());
+        assert!(raised(&few, -128, most + 2).is_err());
     }
 
     #[test]

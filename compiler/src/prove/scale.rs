@@ -2,7 +2,7 @@
 
 use crate::kernels::{Behind, Scale, Shared};
 use crate::prove::Bounds;
-use qcc_runtime_support::fixed::{Fixed, scale_once};
+use qcc_runtime_support::fixed::{Fixed, Places, scale_even, scale_once};
 use qcc_runtime_support::scale_round;
 
 /// The factor of `scale_once` that rounds every sum to the integer of `0 ± reach` that `meant`, which multiplies by
@@ -35,6 +35,54 @@ pub fn once(
         .filter(|fixed| fixed.multiplier >= 0)
         .find(equal)
         .map(Scale::Once)
+}
+
+/// Factors of `scale_even`, with the same places, that round every sum within each one's range to the integer that
+/// `scale_round` rounds it to with the real, once both are saturated to `low..=high`.
+pub fn even(factors: &[(f32, [i32; 2])], (low, high): (i32, i32)) -> Option<Vec<Scale>> {
+    let largest = factors.iter().map(|(real, _)| *real).fold(0.0, f32::max);
+    let farthest = factors.iter().flat_map(|(_, range)| range);
+    let farthest = farthest.map(|sum| i64::from(*sum).abs()).max()?;
+    let below = |places: &i32| f64::from(largest) < f64::powi(0.5, *places + 1);
+    let places = (-8..=24).rev().find(below)?;
+    if farthest << (2 - places).max(0) > i32::MAX.into() {
+        return None;
+    }
+    let factor = |(real, range): &(f32, [i32; 2])| {
+        let multiplier = f64::from(*real) * (1u64 << (32 + places)) as f64;
+        let factor = Places {
+            multiplier: multiplier.round() as i32,
+            places,
+        };
+        let known = *real >= 0.0 && multiplier.round() <= i32::MAX.into();
+        let scaled = |sum: i32| {
+            let even = scale_even(sum, factor.multiplier, places);
+            [scale_round(sum, *real), even].map(|y| y.clamp(low, high))
+        };
+        (known && are_equal(*real, *range, scaled)).then_some(Scale::Even(factor))
+    };
+    factors.iter().map(factor).collect()
+}
+
+/// Whether two ways to multiply the numbers of a range with a real give the same integers. Both grow with the number, so
+/// that they do if they reach each integer with the same one. It is among the four about the tie, or they are not taken
+/// for equal.
+fn are_equal(real: f32, [from, to]: [i32; 2], scaled: impl Fn(i32) -> [i32; 2]) -> bool {
+    let equal = |sum: i32| {
+        let [meant, other] = scaled(sum);
+        (meant == other).then_some(meant)
+    };
+    let (Some(first), Some(last)) = (equal(from), equal(to)) else {
+        return false;
+    };
+    (first + 1..=last).all(|y| {
+        let tie = (f64::from(y) - 0.5) / f64::from(real);
+        let before = (tie.floor() as i32).saturating_sub(1).clamp(from, to);
+        let behind = before.saturating_add(3).min(to);
+        (before..=behind).all(|sum| equal(sum).is_some())
+            && equal(before).is_some_and(|at| at < y)
+            && equal(behind).is_some_and(|at| at >= y)
+    })
 }
 
 /// The first number of `low..=high` for which a condition holds that holds for all after it.
@@ -291,5 +339,50 @@ mod tests {
             }
         }
         assert_eq!(average(1 << 20, (-128, 127)), None);
+    }
+
+    #[test]
+    fn one_rounding_as_f32_rounds_equals_two() {
+        for (i, real) in [
+            1e-5,
+            0.000_731,
+            0.003_906_25,
+            0.007_812_51,
+            0.031_25,
+            0.110_3,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let limits = [(-128, 127), (0, 255), (-200, 55)][i % 3];
+            let reals = [real, real / 3.0, real / 100.0, 0.0];
+            let factors = reals.map(|real| (real, [-(1 << 18), 1 << 18]));
+            let scales = even(&factors, limits).expect("there are factors");
+            for (real, scale) in reals.iter().zip(scales) {
+                let Scale::Even(m) = scale else {
+                    panic!("{scale:?}");
+                };
+                for sum in -(1 << 18)..=1 << 18 {
+                    let y = scale_even(sum, m.multiplier, m.places);
+                    let [y, expected] =
+                        [y, scale_round(sum, *real)].map(|y| y.clamp(limits.0, limits.1));
+                    assert_eq!(y, expected, "{sum} · {real}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn factors_that_round_otherwise_are_not_found() {
+        let none = |factors: &[(f32, [i32; 2])]| {
+            assert_eq!(even(factors, (-128, 127)), None, "{factors:?}");
+        };
+        let range = [-(1 << 18), 1 << 18];
+        none(&[(1e-3, range), (-1e-3, range)]);
+        // The small factor has too few bits left; sums of 30 bits cannot be shifted.
+        none(&[(1e-3, range), (3e-7, [-(1 << 28), 1 << 28])]);
+        none(&[(0.4, [-(1 << 30), 1 << 30])]);
+        // Where sums reach nothing but 0, few bits do.
+        assert!(even(&[(1e-3, range), (3e-9, range)], (-128, 127)).is_some());
     }
 }

@@ -30,7 +30,7 @@ pub fn winograd(product: &Product) -> Option<i64> {
         // A quarter of the scale must be exact.
         let exact = match scale {
             Scale::Real(scale) => scale / 4.0 * 4.0 == *scale,
-            Scale::Twice(_) | Scale::Once(_) => true,
+            Scale::Twice(_) | Scale::Once(_) | Scale::Even(_) => true,
             Scale::Shared(..) | Scale::Near(..) => false,
         };
         if sum > i64::from(i32::MAX) || !exact {

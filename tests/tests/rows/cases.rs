@@ -450,6 +450,11 @@ fn products(t: &Target) -> Vec<Case> {
         show(t, op(name, [narrow(t, 0), a, op(load, [at(w, int(0))])]))
     };
     let (k, lanes, taps) = (t.dot.k, t.dot.lanes, t.depthwise.taps);
+    let raised = op("load_a_u8", [x(t, 0)]);
+    let raised = show(t, op("add_raised", [narrow(t, 0), raised]));
+    if t.has("add_raised") {
+        cases.push(Case::new("add_raised", vec![raised]));
+    }
     for sign in ["u8", "i8"] {
         let load: &'static str = if sign == "u8" {
             "load_a_u8"
@@ -467,6 +472,18 @@ fn products(t: &Target) -> Vec<Case> {
             &name,
         )];
         cases.push(Case::new(load, body).with(weights(&name, lanes * k, &|_| true)));
+        let aligned = match sign {
+            "u8" => "load_a_aligned_u8",
+            _ => "load_a_aligned_i8",
+        };
+        let body = vec![sum(
+            dot,
+            op(aligned, [at("x", var("i") * t.bytes as i64)]),
+            &name,
+        )];
+        if t.has(aligned) {
+            cases.push(Case::new(aligned, body));
+        }
         for n in 1..k {
             let part: &'static str = if sign == "u8" {
                 "load_a_u8_part"
@@ -512,7 +529,8 @@ fn fields(t: &Target) -> Vec<Case> {
         bytes: (0..len).map(value).collect(),
     };
     let any = |i: usize| (i * 73 + 29) as u8;
-    let low = |i: usize| -((i % 16) as i8) as u8;
+    let most = if t.dot.raised { 128u8 } else { 0 };
+    let low = |i: usize| most.wrapping_sub((i % 16) as u8);
     let case = |name: &str, value: Expr, len: usize, product: &dyn Fn(Expr) -> Expr| {
         let packed = constant(&format!("fields_{name}"), len, &any);
         Case::new(name, vec![show(t, product(value))]).with(packed)

@@ -148,6 +148,18 @@ impl Memory {
         self.place(at, len, false)
     }
 
+    /// Bytes at an address that is a multiple of their number.
+    pub(super) fn read_aligned(&mut self, at: Address, len: usize) -> &[u8] {
+        assert_eq!(
+            at.byte % len as i64,
+            0,
+            "{}: {} at an odd address",
+            self.kernel,
+            self.operation
+        );
+        self.read(at, len)
+    }
+
     /// 32-bit numbers at an address aligned for them.
     pub(super) fn read_words(&mut self, at: Address, len: usize) -> Vec<u32> {
         assert_eq!(

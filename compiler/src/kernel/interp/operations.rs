@@ -105,6 +105,14 @@ fn memory_operation(name: &str) -> Option<Operation> {
                 t.dot.offset_i8,
             ))
         },
+        "load_a_aligned_u8" => |t, m, v| {
+            let bytes = m.read_aligned(v[0].address(), t.dot.k);
+            Value::Ints(plus(unsigned(bytes), t.dot.offset_u8))
+        },
+        "load_a_aligned_i8" => |t, m, v| {
+            let bytes = m.read_aligned(v[0].address(), t.dot.k);
+            Value::Ints(plus(signed(bytes), t.dot.offset_i8))
+        },
         "load_a_u8_part" => |t, m, v| {
             Value::Ints(filled(
                 plus(unsigned(part(m, v, 1)), t.dot.offset_u8),
@@ -123,7 +131,6 @@ fn memory_operation(name: &str) -> Option<Operation> {
         "load_unsigned_i8" => {
             |t, m, v| Value::Ints(plus(signed(m.read(v[0].address(), t.dot.k)), 128))
         }
-        "load_b" => |t, m, v| Value::Ints(signed(m.read(v[0].address(), t.dot.lanes * t.dot.k))),
         "store_spread" => |_, m, v| {
             let [a, b, c, d] = v[1].ints() else {
                 panic!("a step has four activations")
@@ -141,6 +148,13 @@ fn memory_operation(name: &str) -> Option<Operation> {
             let first = both.map(|both| i32::from(both as i8));
             let second = std::array::from_fn::<_, 4, _>(|i| (both[i] - first[i]) / 256);
             Value::Ints([first, second].concat())
+        },
+        "load_b" => |t, m, v| {
+            let bytes = m.read(v[0].address(), t.dot.lanes * t.dot.k);
+            Value::Ints(match t.dot.raised {
+                true => unsigned(bytes),
+                false => signed(bytes),
+            })
         },
         "load_fields" => {
             |t, m, v| Value::Ints(unsigned(m.read(v[0].address(), t.dot.lanes * t.dot.k)))
@@ -215,7 +229,10 @@ fn vector_operation(name: &str) -> Option<Operation> {
         },
         "first_field" => |_, _, v| field(&v[0], 0, &v[1]),
         "field" | "tap_field" => |_, _, v| field(&v[0], v[1].int(), &v[2]),
-        "add_weights" => |_, m, v| zip(m, v, |a, b| i8_of(a + b)),
+        "add_weights" => |t, m, v| match t.dot.raised {
+            true => zip(m, v, |a, b| u8_of(a + b)),
+            false => zip(m, v, |a, b| i8_of(a + b)),
+        },
         "pack_u8" => |_, _, v| Value::Bytes(packed(v, 0, 255)),
         "pack_i8" => |_, _, v| Value::Bytes(packed(v, -128, 127)),
         "pack_add_u8" => |_, _, v| Value::Bytes(packed_sum(v, 0, 255)),
@@ -287,6 +304,12 @@ fn vector_operation(name: &str) -> Option<Operation> {
             });
             Value::Ints(scaled.collect())
         },
+        "scale_even" => |_, _, v| {
+            let places = i32_of(v[2].int());
+            let products = v[0].ints().iter().zip(v[1].ints());
+            let scaled = products.map(|(x, m)| meaning::fixed::scale_even(*x, *m, places));
+            Value::Ints(scaled.collect())
+        },
         "scale_add_round" => |_, m, v| {
             let pairs = scaled(m, &v[0], &v[1])
                 .into_iter()
@@ -325,6 +348,7 @@ fn vector_operation(name: &str) -> Option<Operation> {
                 (v[1].ints()[k], v[2].ints()[lane * t.dot.k + k])
             })
         },
+        "add_raised" => |t, m, v| products(m, v[0].ints(), t.dot.k, |_, k| (v[1].ints()[k], 128)),
         "dot_magnitude" => |t, m, v| {
             for k in 0..t.dot.k {
                 // Padding may be anything, its weights are 0.
@@ -400,6 +424,10 @@ fn halves(bytes: &[u8]) -> Vec<i32> {
 fn field(packed: &Value, shift: i64, mask: &Value) -> Value {
     let fields = packed.ints().iter();
     Value::Ints(fields.map(|x| x >> shift & mask.int() as i32).collect())
+}
+
+fn u8_of(value: i32) -> Option<i32> {
+    u8::try_from(value).ok().map(i32::from)
 }
 
 fn i8_of(value: i32) -> Option<i32> {

@@ -157,6 +157,7 @@ impl Blocks {
             high: vec![],
             scales,
             shifts,
+            places: product.places(),
         }
     }
 

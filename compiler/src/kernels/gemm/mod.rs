@@ -56,6 +56,8 @@ pub struct Gemm {
     pub elem: Scalar,
     /// Whether the input may be read a few bytes past its end.
     pub slack: bool,
+    /// Whether every step's activations lie at a multiple of their number, as [`Window::aligns`] says of the steps.
+    pub aligned: bool,
     /// Whether the input comes with its magnitudes: i8, or where there are chains u8, and then as `a` too, less 128.
     pub magnitudes: bool,
     /// The result.
@@ -102,8 +104,10 @@ pub struct Names {
     pub high: String,
     /// Multipliers of the sums: f32, or i32.
     pub scales: String,
-    /// What products with i32 are shifted by; empty where multipliers are f32.
+    /// What products with i32 are shifted by; empty where multipliers are f32 or have places.
     pub shifts: String,
+    /// Places that multipliers of i32 have in common.
+    pub places: Option<i32>,
 }
 
 impl Names {
@@ -116,6 +120,7 @@ impl Names {
             high,
             scales,
             shifts,
+            places: _,
         } = self;
         let names = [weights, lows, bias, high, scales, shifts];
         let named = names.into_iter().filter(|name| !name.is_empty());
@@ -204,7 +209,7 @@ impl Gemm {
             (_, Some(tile)) => [tile.rows, tile.cols],
             _ => [target.dot.rows, target.dot.cols],
         };
-        let Tiling { rows, cols } = tiling(most, pixels.row().extent, vectors);
+        let Tiling { rows, cols } = tiling(most, unit.raised.into(), pixels.row().extent, vectors);
         let bytes = runs.steps(unit.k).div_ceil(self.form.steps());
         Layout {
             bytes,
@@ -218,6 +223,11 @@ impl Gemm {
             pixels,
             rows,
         }
+    }
+
+    /// Products of each sum, those with padding too.
+    pub fn depth(&self, target: &Target) -> usize {
+        self.layout(target).depth * self.form.steps()
     }
 
     /// The product as a kernel.
@@ -340,11 +350,13 @@ impl Build<'_> {
                 steps.push(start(sum(i, j), bias));
             }
         }
+        steps.extend(self.raised_starts(rows));
         steps.extend(match (&self.gemm.chains, self.unit.block()) {
             (Some(chains), _) => self.chains([rows, cols], chains),
             (_, Some(block)) => self.blocks([rows, cols], block),
             _ => self.products([rows, cols]),
         });
+        steps.extend(self.lowered([rows, cols]));
         let scaled = if self.gemm.requantize.keeps_sums() {
             0
         } else {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::kernel::{Expr, Stmt, at, op, var};
+use crate::kernel::{Expr, Scalar, Stmt, at, op, var};
 use crate::kernels::fields::tag;
 use crate::kernels::gemm::chains::{pairs, unsigned};
 use crate::kernels::gemm::{Build, Names, grid, high, low, sum};
@@ -201,6 +201,10 @@ impl Build<'_> {
             if self.gemm.magnitudes {
                 steps.push(define(&v, ty, self.activations("v", index, part)));
             }
+            if self.unit.raised {
+                let value = op("add_raised", [var(raised(i)), var(&a)]);
+                steps.push(set(raised(i), value));
+            }
             for j in 0..cols {
                 let (sums, a, w) = (var(sum(i, j)), var(&a), var(weight(step, j)));
                 if self.gemm.pairs.is_some() {
@@ -229,6 +233,11 @@ impl Build<'_> {
         let (_, [mut load, load_part]) = self.unit.activations;
         if self.gemm.pairs.is_some() {
             load = unsigned(self.gemm.elem);
+        } else if self.gemm.aligned && self.target.has("load_a_aligned_u8") {
+            load = match self.gemm.elem {
+                Scalar::I8 => "load_a_aligned_i8",
+                _ => "load_a_aligned_u8",
+            };
         }
         let address = at(buffer, index);
         match part {
@@ -236,6 +245,36 @@ impl Build<'_> {
             Some(n) => op(load_part, [address, size(n)]),
         }
     }
+}
+
+impl Build<'_> {
+    /// What weights that are stored plus 128 add too much to the sums of each row, from 0 on.
+    pub(super) fn raised_starts(&self, rows: usize) -> Vec<Stmt> {
+        let rows = 0..if self.raises() { rows } else { 0 };
+        let start = |i| Stmt::Let {
+            name: raised(i),
+            ty: "vi32",
+            mutable: true,
+            value: op("splat_i32", [size(0)]),
+        };
+        rows.map(start).collect()
+    }
+
+    /// Takes it away again.
+    pub(super) fn lowered(&self, [rows, cols]: [usize; 2]) -> Vec<Stmt> {
+        let rows = if self.raises() { rows } else { 0 };
+        let lower = |(i, j)| set(sum(i, j), op("sub_i32", [var(sum(i, j)), var(raised(i))]));
+        grid(rows, cols).map(lower).collect()
+    }
+
+    fn raises(&self) -> bool {
+        self.unit.raised && self.layout.depth > 0
+    }
+}
+
+/// Of a row, what is too much in its sums.
+fn raised(row: usize) -> String {
+    format!("r{row}")
 }
 
 pub(super) fn set(name: String, value: Expr) -> Stmt {
