@@ -7,7 +7,7 @@ counts each in the machine's emulator, whose counts are the same in every run. P
 - a line a network, for each machine the MACs of an instruction, and how many times as many instructions the network in
   floating point executes;
 - a line a kind of layers, over all the networks: the MACs of an instruction, and the part of the instructions that
-  multiply and add up.
+  multiply and add up; before them what the best instruction does.
 The best compiler of each machine counts: the newest clang where there is one, else gcc.
 """
 
@@ -31,14 +31,15 @@ NETWORKS = [
     "mobilenet_v1_0.25_224_f32",
     "mobilenet_v2_1.0_224_ptq_int8pc_float",
 ]
-MACHINES = [
-    "aarch64-neon",
-    "aarch64-neon-dotprod",
-    "aarch64-neon-i8mm",
-    "hexagon-hvx",
-    "cortex-m4",
-    "cortex-m55",
-]
+# Each with the most MACs that an instruction can do: smlal, sdot, smmla, two vrmpy in a packet, smlad, vmladav.
+MACHINES = {
+    "aarch64-neon": 8,
+    "aarch64-neon-dotprod": 16,
+    "aarch64-neon-i8mm": 32,
+    "hexagon-hvx": 256,
+    "cortex-m4": 2,
+    "cortex-m55": 16,
+}
 KINDS = ["first convolution", "convolution", "pointwise", "depthwise", "dense", "other"]
 
 
@@ -115,6 +116,7 @@ def kinds_table(rows, machines):
                     cell[i] += layer[key]
     print(f"| layers | {' | '.join(f'`{machine}`' for machine in machines)} |")
     print("|---" + "|--:" * len(machines) + "|")
+    print(f"| at most | {' | '.join(str(MACHINES[machine]) for machine in machines)} |")
     for name in KINDS:
         cells = []
         for machine in machines:

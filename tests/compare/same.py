@@ -2,7 +2,7 @@
 
     python same.py [--qcc FILE] [--samples N] [--targets WORD,..] [word ...]
 
-Each network (see tasks.py) is calibrated with min/max, quantized networks as they are, and evaluated on samples that
+Each network of tasks.py is calibrated with min/max, quantized networks as they are, and evaluated on samples that
 did not calibrate it: by the integer evaluator, and by emitted C and Rust for every machine whose programs run here, on
 the processor or in an emulator. Prints a table: the first 16 digits of the evaluator's SHA-256, and for each machine
 the languages whose programs have the same; `differs` would stand for another, `small` for a machine whose memory does
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import QUANTIZED, REALS, REPOSITORY, TASKS, WORK, available
+from tasks import QUANTIZED, REPOSITORY, TASKS, UNMEASURED, WORK, available
 
 CALIBRATION = 8
 LANGUAGES = ["c", "rust"]
@@ -85,7 +85,7 @@ def main():
     targets = machines(arguments.qcc, [word for word in arguments.targets.split(",") if word])
     print(f"| network | SHA-256 | {' | '.join(f'`{target}`' for target in targets)} |")
     print("|---" * (2 + len(targets)) + "|")
-    tasks = available(arguments.words, TASKS + QUANTIZED + REALS)
+    tasks = available(arguments.words, TASKS + QUANTIZED + UNMEASURED)
     with ThreadPoolExecutor(2) as pool:
         rows = pool.map(lambda task: row(arguments.qcc, task, targets, arguments.samples), tasks)
         correct = [print(line, flush=True) or same for line, same in rows]
