@@ -24,7 +24,7 @@ from tasks import QUANTIZED, REPOSITORY, TASKS, UNMEASURED, WORK, available
 CALIBRATION = 8
 LANGUAGES = ["c", "rust"]
 # What linkers say of a program that a machine's memory does not hold.
-SMALL = re.compile(r"will not fit|overflowed by|does not fit|is not within region")
+SMALL = re.compile(r"will not fit|overflowed by|does not fit|is not within region|size of array .* is too large")
 
 
 def machines(qcc, words):

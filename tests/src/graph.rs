@@ -392,7 +392,7 @@ fn check_in_parts(
     let name = names[seed as usize % names.len()];
     let parts = [2, 3, 7][(seed >> 8) as usize % 3];
     let target = Target::load(name).map_err(|e| e.to_string())?;
-    // With threads, no tensor lies over what is still read. Kernels are too small to be shared before they are here.
+    // With threads, no tensor lies over what is still read.
     let options = Options {
         threads: parts,
         ..Options::default()

@@ -77,10 +77,18 @@ fn trained(name: &str) -> Model {
     pipeline::quantize(model, &options).expect("it can be quantized")
 }
 
+/// A program whose large layers threads share.
+fn for_threads(model: &Model, target: &Target, threads: usize) -> Program {
+    let options = Options {
+        threads,
+        ..Options::default()
+    };
+    lower::lower(model, target, &options).expect("the model can be lowered")
+}
+
 /// A program that at most seven threads share, whatever its layers are worth.
 fn shared(model: &Model, target: &Target) -> Program {
-    let program = lower::lower(model, target, &Options::default());
-    let mut program = program.expect("the model can be lowered");
+    let mut program = for_threads(model, target, 7);
     lower::share(&mut program, target, 7, 0.0);
     program.name = "model".into();
     program
@@ -132,7 +140,7 @@ fn winograd(seed: u64) -> Model {
 fn each_part_has_scratch_memory_of_its_own() {
     let target = Target::load("x86_64-avx2").expect("a machine of the list");
     let model = winograd(1);
-    let whole = lower::lower(&model, &target, &Options::default()).expect("it can be lowered");
+    let whole = for_threads(&model, &target, 1);
     let scratch = |p: &Program| {
         p.kernels
             .iter()

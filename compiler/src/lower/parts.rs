@@ -24,7 +24,8 @@ const DEPTH: usize = 3;
 /// By how much an inner loop must shorten the longest part: parts of the same rows touch the same cache lines.
 const GAIN: f64 = 0.8;
 
-/// Lets up to `threads` threads share each kernel of `worth` operations or more, where its parts are independent.
+/// Lets up to `threads` threads share each kernel of `worth` operations or more that they do not share yet, where its
+/// parts are independent: they are not where a tensor lies over what is still read, as in programs for one thread.
 pub fn share(program: &mut Program, target: &Target, threads: usize, worth: f64) {
     program.threads = threads;
     // Scratch memory of parts follows the arena of the calls as they are; all kernels have the same.
@@ -32,7 +33,9 @@ pub fn share(program: &mut Program, target: &Target, threads: usize, worth: f64)
     let mut index = 0;
     while index < program.kernels.len() {
         let count = program.kernels.len();
-        if size(program, index, target) >= worth && !share_one(program, index, target, end) {
+        let whole = !program.kernels[index].in_parts();
+        if whole && size(program, index, target) >= worth && !share_one(program, index, target, end)
+        {
             share_steps(program, index, target, (worth, end));
         }
         index += 1 + program.kernels.len() - count;

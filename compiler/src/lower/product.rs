@@ -256,7 +256,9 @@ pub(super) fn emit(
         };
         if let Some(mut blocks) = Blocks::new(&conv, cx.target, product) {
             proven.push(blocks.comment(cx.target));
-            blocks.constants = constants(cx, blocks.pack(cx.target, product));
+            let packed = blocks.pack(cx.target, product);
+            blocks.check(&packed.weights, cx.target, product)?;
+            blocks.constants = constants(cx, packed);
             conv.blocks = Some(blocks);
         }
         if let Some(packed) = conv.pack(cx.target, product) {

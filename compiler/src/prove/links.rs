@@ -1,5 +1,7 @@
 //! Pairs of products that may be added in 16 bits.
 
+use crate::{Result, bail};
+
 /// Pairs of weights, one a channel, each multiplied by the same two activations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -67,6 +69,43 @@ pub fn tap_chains(taps: &[Vec<i32>], (low, high): (i32, i32)) -> Vec<Vec<usize>>
     chains
 }
 
+/// Recomputes, from the bytes that a kernel reads, that no sum of a chain leaves 16 bits, for activations from `low` to
+/// `high`. `weights` has blocks, each with the rows of all chains one after the other, `lengths` rows to a chain; a row
+/// is `row` bytes long, and has the `each` weights beside each other whose products are added to the same sum.
+///
+/// # Errors
+///
+/// Such a sum.
+pub fn added(
+    weights: &[u8],
+    [row, each]: [usize; 2],
+    lengths: &[usize],
+    (low, high): (i32, i32),
+) -> Result<()> {
+    let block = row * lengths.iter().sum::<usize>();
+    for rows in weights.chunks(block) {
+        let mut rows = rows.chunks(row);
+        for (chain, length) in lengths.iter().enumerate() {
+            let mut ends = vec![(0, 0); row / each];
+            for (i, w) in rows
+                .by_ref()
+                .take(*length)
+                .flat_map(|row| row.iter().enumerate())
+            {
+                let (a, b) = (i32::from(*w as i8) * low, i32::from(*w as i8) * high);
+                ends[i / each].0 += a.min(b).min(0);
+                ends[i / each].1 += a.max(b).max(0);
+            }
+            let leaves =
+                |(low, high): &(i32, i32)| *low < i16::MIN.into() || *high > i16::MAX.into();
+            if let Some(sum) = ends.iter().position(leaves) {
+                bail!("sum {sum} of chain {chain} leaves 16 bits");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Takes from the longest chain what becomes another one.
 fn shorten(chains: &mut [Vec<Link>]) -> Vec<Link> {
     let longest = chains.iter_mut().max_by_key(|chain| chain.len());
@@ -103,6 +142,19 @@ fn fits(links: &[&Link], largest: i32) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn bytes_that_leave_16_bits_are_refused() {
+        // Two blocks of two chains, of two rows and of one; two sums.
+        let weights =
+            |last: i8| [127, 0, 1, 127, 1, 1, -127, 5, -1, 5, 5, last].map(|w: i8| w as u8);
+        let check = |last, high| added(&weights(last), [2, 1], &[2, 1], (0, high));
+        assert!(check(127, 255).is_ok());
+        // 128 · 255 fits, 128 · 256 does not, neither does the sum of two that fit.
+        assert!(check(127, 256).is_err());
+        assert!(added(&weights(127), [2, 2], &[2, 1], (0, 255)).is_err());
+        assert!(added(&weights(127), [2, 1], &[2, 1], (-259, 0)).is_err());
+    }
 
     /// The sums of a chain, one after the other, for activations that are `largest` where the weight has the sign.
     fn walk(chain: &[Link], channel: usize, largest: i32, sign: i32) -> Vec<i32> {

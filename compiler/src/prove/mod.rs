@@ -15,7 +15,7 @@ use crate::{Result, bail};
 
 pub use chains::{Reach, chains, pairs};
 pub use lead::{Step, lead};
-pub use links::{Link, linked, tap_chains};
+pub use links::{Link, added, linked, tap_chains};
 pub use parts::{extent, parts};
 pub use scale::{average, even, once, shared};
 pub use settled::settled;

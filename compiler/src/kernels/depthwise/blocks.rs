@@ -9,6 +9,7 @@
 //! are of 16 bits. One that adds single products in 16 bits (`mul_add_low`) needs no zip: the sums lie as the channels.
 
 use super::{Depthwise, Group, UNROLLED_TAPS, groups};
+use crate::Result;
 use crate::kernel::{Expr, Scalar, Stmt, at, op, var};
 use crate::kernels::pack::{Packed, Product, each};
 use crate::kernels::pixels::{Pixels, size};
@@ -81,13 +82,11 @@ impl Blocks {
                 .iter()
                 .map(|g| column(g[0], product))
                 .collect();
-            let low = product.range.0.min(product.zero_point) + offset;
-            let high = product.range.1.max(product.zero_point) + offset;
-            blocks.products = Products::Taps(prove::tap_chains(&weights, (low, high)));
+            let range = range(product, offset);
+            blocks.products = Products::Taps(prove::tap_chains(&weights, range));
         } else if !quads {
             let pairs: Vec<_> = blocks.groups.iter().map(|g| pairs(g, product)).collect();
-            let largest = product.range.1.max(product.zero_point) + offset;
-            let chains = prove::linked(&pairs, largest);
+            let chains = prove::linked(&pairs, range(product, offset).1);
             let work = chains.len() + chains.iter().map(Vec::len).sum::<usize>();
             blocks.products = match 2 * work <= 5 * pairs.len() {
                 true => Products::Chains(chains),
@@ -159,6 +158,21 @@ impl Blocks {
             shifts,
             places: product.places(),
         }
+    }
+
+    /// Shows of packed weights what the comment says is proven.
+    ///
+    /// # Errors
+    ///
+    /// A sum that leaves 16 bits.
+    pub fn check(&self, weights: &[u8], target: &Target, product: &Product) -> Result<()> {
+        let (each, lengths): (_, Vec<_>) = match &self.products {
+            Products::Quads | Products::Words => return Ok(()),
+            Products::Chains(chains) => (2, chains.iter().map(Vec::len).collect()),
+            Products::Taps(chains) => (1, chains.iter().map(Vec::len).collect()),
+        };
+        let range = range(product, self.offset);
+        prove::added(weights, [target.bytes, each], &lengths, range)
     }
 
     /// The most results of a tile, of so many whose sums of one vector the registers hold.
@@ -248,6 +262,13 @@ fn pairs(group: &Group, product: &Product) -> Vec<[i32; 2]> {
 fn column(tap: Option<usize>, product: &Product) -> Vec<i32> {
     let weight = |channel| tap.map_or(0, |tap| product.row(channel)[tap]);
     (0..product.bias.len()).map(weight).collect()
+}
+
+/// Activations as they are multiplied; padding is the zero point.
+fn range(product: &Product, offset: i32) -> (i32, i32) {
+    let (low, high) = product.range;
+    let (low, high) = (low.min(product.zero_point), high.max(product.zero_point));
+    (low + offset, high + offset)
 }
 
 /// What is added to an activation so that it is an i8, if that is `signed`, or a u8.
