@@ -432,7 +432,7 @@ impl Target {
 
     /// Whether the machine scales integers without reals where that is proven to be equal.
     pub fn scales_integers(&self) -> bool {
-        self.has("scale_even")
+        self.has("scale_even") || self.has("scale_shared")
     }
 
     /// The names of the operations that the machine spells, sorted.

@@ -114,6 +114,22 @@ proptest! {
     }
 
     #[test]
+    fn sums_of_few_bits(
+        shape in shape(1..=3),
+        bits in [2u8..=8, 2..=8, 2..=8],
+        scales in [0.001f32..0.5, 0.001f32..0.5, 0.001f32..0.5],
+        subtracted: bool,
+        seed: u64,
+    ) {
+        let mut graph = Graph::new(seed);
+        let params = |i: usize| QuantParams::per_tensor(IntType { bits: bits[i], signed: true }, scales[i], 1);
+        let (a, b) = (graph.input(&shape, params(0)), graph.input(&shape, params(1)));
+        let function = [BinaryFunction::Add, BinaryFunction::Sub][usize::from(subtracted)];
+        let y = graph.node(Binary { function, activation: Clamp::NONE }, &[a, b], params(2));
+        agrees(graph, y, seed)?;
+    }
+
+    #[test]
     fn zero_is_divided_by_zero(shape in shape(1..=2), bits in prop_oneof![Just(8u8), Just(16)], seed in any::<u64>()) {
         let mut graph = Graph::new(seed);
         let params = |zero_point| QuantParams::per_tensor(IntType { bits, signed: true }, 0.03, zero_point);

@@ -93,14 +93,6 @@ pub(super) fn binary(cx: &mut Lowering, node: &Node, function: &Binary) -> Resul
         match formula {
             Formula::Product(m) => op("scale_round", [op("mul_i32", [a, b]), splat(m)]),
             Formula::Sum(ma, mb) => op("scale_add_round", [a, splat(ma), b, splat(mb)]),
-            Formula::Fixed { factors, places } => {
-                let number = |n: i32| op("splat_i32", [int(n.into())]);
-                let [a, b] = [(a, factors[0]), (b, factors[1])]
-                    .map(|(x, factor)| op("mul_i32", [x, number(factor)]));
-                let half = number(1 << (places - 1));
-                let sum = op("add_i32", [op("add_i32", [a, half]), b]);
-                op("shift_i32", [sum, int(places.into())])
-            }
         }
     });
     kernel.comment = vec![format!(
@@ -134,8 +126,8 @@ fn whole(
         limits: function.activation.quantized(cx.params(y)),
         images,
     };
-    let taken = cx.target.has("scale_shared");
-    taken.then(|| WholeSum::find(&meaning)).flatten()
+    let integers = cx.target.scales_integers();
+    integers.then(|| WholeSum::find(&meaning)).flatten()
 }
 
 /// TFLite's sum: both operands in steps of twice the larger scale, with 20 bits more, and their sum in those of the
@@ -251,8 +243,6 @@ enum Formula {
     Sum(f32, f32),
     /// `round(a·b·m)`
     Product(f32),
-    /// The same sum in units of `2^-places`, of two integers the greater one.
-    Fixed { factors: [i32; 2], places: u32 },
 }
 
 /// How many f32 numbers up and down a factor may be from the quotient of scales.
@@ -289,11 +279,6 @@ impl Formula {
             _ => return None,
         };
         prove_fits(bound).ok()?;
-        let fixed = match candidates[0] {
-            Formula::Sum(ma, mb) if cx.target.scales_integers() => Formula::fixed([ma, mb], bound),
-            _ => None,
-        };
-        let candidates: Vec<Formula> = fixed.into_iter().chain(candidates).collect();
         let (low, high) = function.activation.quantized(cx.params(y));
         let differences = |id: TensorId| {
             let (_, zero) = cx.quant(id);
@@ -314,22 +299,10 @@ impl Formula {
         candidates.into_iter().find(equal)
     }
 
-    /// A sum within `bound` with as many places as 32 bits have room for beside it.
-    fn fixed(factors: [f32; 2], bound: f64) -> Option<Formula> {
-        let fits =
-            |places: &u32| (bound + 2.0) * f64::from(1 << places) < f64::from(i32::MAX - 512);
-        let places = (1..=24).rev().find(fits)?;
-        let factors = factors.map(|m| (f64::from(m) * f64::from(1 << places)).round() as i32);
-        Some(Formula::Fixed { factors, places })
-    }
-
     fn apply(self, a: i32, b: i32) -> i32 {
         match self {
             Formula::Sum(ma, mb) => scale_add_round(a, ma, b, mb),
             Formula::Product(m) => scale_round(a * b, m),
-            Formula::Fixed { factors, places } => {
-                (a * factors[0] + (1 << (places - 1)) + b * factors[1]) >> places
-            }
         }
     }
 }

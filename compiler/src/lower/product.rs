@@ -361,7 +361,7 @@ fn shared(cx: &Lowering, product: &Product, requantize: &Requantize) -> Product 
 /// 8 bits.
 fn even(target: &Target, product: &Product, requantize: &Requantize) -> Option<Product> {
     let narrow = product.elem.bytes() == 1 && requantize.elem.bytes() == 1;
-    if !target.scales_integers() || !narrow || requantize.residual.is_some() {
+    if !target.has("scale_even") || !narrow || requantize.residual.is_some() {
         return None;
     }
     let factor = |(channel, scale): (usize, &Scale)| match scale {

@@ -120,7 +120,32 @@ fn set(name: &str, value: &Expr, spelling: &Spelling) -> String {
         .strip_prefix(name)
         .and_then(|rest| rest.strip_prefix(" + "))
     {
-        Some(rest) => format!("{name} += {rest};"),
+        Some(rest) => format!("{name} += {};", bare(rest)),
         None => format!("{name} = {text};"),
+    }
+}
+
+/// A text without parentheses around all of it, which rustc warns of.
+fn bare(text: &str) -> &str {
+    let Some(inner) = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')) else {
+        return text;
+    };
+    let mut depth = 0;
+    let closes = inner.chars().any(|c| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        depth < 0
+    });
+    if closes { text } else { inner }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bare;
+
+    #[test]
+    fn parentheses_around_all_of_a_sum_go_away() {
+        assert_eq!(bare("((a - 1) * w)"), "(a - 1) * w");
+        assert_eq!(bare("(a - 1) * (b - 2)"), "(a - 1) * (b - 2)");
+        assert_eq!(bare("a * (b - 2)"), "a * (b - 2)");
     }
 }
